@@ -1,0 +1,98 @@
+package api
+
+// KernelChoice names a kernel by reference or by path: the same for pull and
+// register. The zero value means the store's default.
+type KernelChoice struct {
+	KernelRef  string `json:"kernel_ref,omitempty"`
+	KernelPath string `json:"kernel_path,omitempty"`
+	InitrdPath string `json:"initrd_path,omitempty"`
+	ModulesDir string `json:"modules_dir,omitempty"`
+}
+
+// ImagePull is the request of image.pull.
+type ImagePull struct {
+	Ref  string `json:"ref"`
+	Name string `json:"name,omitempty"` // derived from Ref when empty
+	KernelChoice
+	SizeBytes    int64  `json:"size_bytes,omitempty"` // 0: from the content
+	Platform     string `json:"platform,omitempty"`   // "os/arch[/variant]"; "": linux on the host's architecture
+	Insecure     bool   `json:"insecure,omitempty"`   // plain HTTP to any registry
+	NoGuestFiles bool   `json:"no_guest_files,omitempty"`
+}
+
+// ImageRegister is the request of image.register.
+type ImageRegister struct {
+	Name       string `json:"name"`
+	RootfsPath string `json:"rootfs_path"`
+	KernelChoice
+}
+
+// ImageRemove is the request of image.rm.
+type ImageRemove struct {
+	Image string `json:"image"` // name or ID
+}
+
+// Named is the request of the verbs that take one name or ID.
+type Named struct {
+	Name string `json:"name"`
+}
+
+// KernelPull is the request of kernel.pull.
+type KernelPull struct {
+	Source string `json:"source"`         // "debian"
+	Name   string `json:"name,omitempty"` // Source when empty
+}
+
+// KernelImport is the request of kernel.import.
+type KernelImport struct {
+	Path       string `json:"path"` // vmlinuz or vmlinux
+	ModulesDir string `json:"modules_dir,omitempty"`
+	InitrdPath string `json:"initrd_path,omitempty"`
+	Name       string `json:"name,omitempty"` // the release when empty
+	Replace    bool   `json:"replace,omitempty"`
+}
+
+// VMCreate is the request of vm.create: a VM that does not run yet.
+type VMCreate struct {
+	Name      string   `json:"name,omitempty"` // made up when empty
+	Image     string   `json:"image"`          // name or ID
+	CPUs      int      `json:"cpus,omitempty"`
+	MemoryMiB int      `json:"memory_mib,omitempty"`
+	DiskBytes int64    `json:"disk_bytes,omitempty"`
+	Ephemeral bool     `json:"ephemeral,omitempty"` // removed when it stops
+	Init      string   `json:"init,omitempty"`      // "", "banger" or an absolute path in the image
+	Accel     string   `json:"accel,omitempty"`     // "auto", "kvm" or "tcg"
+	Cmd       []string `json:"cmd,omitempty"`       // replaces the image's CMD
+	Env       []string `json:"env,omitempty"`       // added to the image's ENV
+	User      string   `json:"user,omitempty"`
+	WorkDir   string   `json:"workdir,omitempty"`
+}
+
+// VMStop is the request of vm.stop.
+type VMStop struct {
+	Name           string `json:"name"`
+	TimeoutSeconds int    `json:"timeout_seconds,omitempty"` // then it is killed; 0: 10
+}
+
+// VMRemove is the request of vm.rm.
+type VMRemove struct {
+	Name  string `json:"name"`
+	Force bool   `json:"force,omitempty"` // kill it first
+}
+
+// VMLogs is the request of vm.logs.
+type VMLogs struct {
+	Name   string `json:"name"`
+	Follow bool   `json:"follow,omitempty"`
+}
+
+// Version is the result of version.
+type Version struct {
+	Version   string `json:"version"`
+	Build     string `json:"build"` // digest of the executable: CLI and daemon of different builds do not mix
+	PID       int    `json:"pid,omitempty"`
+	Socket    string `json:"socket,omitempty"`
+	StateDir  string `json:"state_dir,omitempty"`
+	VMs       int    `json:"vms"`        // running
+	BusyCalls int    `json:"busy_calls"` // under way now
+}
