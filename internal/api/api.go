@@ -25,6 +25,7 @@ type Image struct {
 
 	SizeBytes      int64     `json:"size_bytes"`      // apparent size of rootfs.ext4
 	AllocatedBytes int64     `json:"allocated_bytes"` // blocks on the host's disk
+	RootfsModTime  time.Time `json:"rootfs_mtime"`    // when the row was made
 	CreatedAt      time.Time `json:"created_at"`
 
 	Process  Process   `json:"process"`
