@@ -46,7 +46,7 @@ func (s *Store) PutImage(ctx context.Context, img api.Image) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			img.ID, img.Name, img.Ref, img.Digest, img.Platform, img.Managed, img.RootfsPath, img.KernelRef,
 			img.KernelPath, img.InitrdPath, img.ModulesDir, img.SizeBytes, fromTime(img.RootfsModTime), fromTime(img.CreatedAt),
-			process, warnings)
+			string(process), string(warnings))
 		return err
 	})
 	if err != nil {
