@@ -1,0 +1,78 @@
+# banger. `make` alone lists the targets; each installs what it needs first.
+
+# Go comes from here when scripts/setup had to get one, else from PATH. Debian
+# keeps e2fsck and others where an ordinary user's PATH does not lead.
+HOME ?= $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+XDG_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export HOME
+export PATH := $(XDG_CACHE)/banger-build/go/bin:$(PATH):/usr/sbin:/sbin
+
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+AGENT   := internal/guest/embed/banger-vsock-agent
+
+# A test that needs a tool which is missing skips; here it fails. Without root
+# the few that need it still skip, with the reason.
+BANGER_REQUIRE ?= $(if $(filter 0,$(shell id -u)),all,e2fsck,debugfs,umoci,skopeo,registry,mmdebstrap,busybox,qemu,kernel,apt)
+# A /dev/kvm that opens proves nothing: tests run on QEMU's software emulation.
+BANGER_ACCEL ?= tcg
+export BANGER_REQUIRE BANGER_ACCEL
+
+FUZZTIME ?= 30s
+
+.PHONY: help build test test-long demo lint fuzz bench clean vet
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' Makefile | awk -F' - ' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+build: ## bin/banger: one static binary with the guest agent inside
+	@scripts/setup build
+	@$(MAKE) --no-print-directory bin/banger
+
+# go build knows best what is out of date; it does nothing when nothing is.
+.PHONY: bin/banger
+bin/banger: $(AGENT)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/banger
+
+# No build ID and no version: the same sources give the same agent, and so the
+# same disks. That also hides from go build whether it is up to date.
+$(AGENT): go.mod go.sum $(shell find cmd/banger-vsock-agent internal -name '*.go' ! -name '*_test.go' 2>/dev/null)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $@ ./cmd/banger-vsock-agent
+
+test: ## everything, with real boots; at most 12 minutes on two cores
+	@scripts/setup test
+	@$(MAKE) --no-print-directory bin/banger vet
+	go test -count=1 -timeout 12m ./...
+
+test-long: ## test, and the campaigns that take longer
+	@scripts/setup test
+	@$(MAKE) --no-print-directory bin/banger vet
+	BANGER_LONG=1 go test -count=1 -timeout 2h ./...
+
+demo: ## make a Debian image, boot it, look around inside; under 4 minutes
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory bin/banger
+	@scripts/demo
+
+vet:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these: $$unformatted" >&2; exit 1; }
+	go vet ./...
+
+lint: ## golangci-lint of the version in tools.mod; its first build takes minutes
+	@scripts/setup build
+	go tool -modfile=tools.mod golangci-lint run
+
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	@scripts/setup build
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+		done; \
+	done
+
+bench: ## every benchmark ten times, for benchstat
+	@scripts/setup build
+	go test -run '^$$' -bench . -benchmem -count 10 ./...
+
+clean: ## remove what was built here
+	rm -rf bin $(AGENT)
