@@ -27,11 +27,6 @@ type ImageRegister struct {
 	KernelChoice
 }
 
-// ImageRemove is the request of image.rm.
-type ImageRemove struct {
-	Image string `json:"image"` // name or ID
-}
-
 // Named is the request of the verbs that take one name or ID.
 type Named struct {
 	Name string `json:"name"`
@@ -61,11 +56,17 @@ type VMCreate struct {
 	DiskBytes int64    `json:"disk_bytes,omitempty"`
 	Ephemeral bool     `json:"ephemeral,omitempty"` // removed when it stops
 	Init      string   `json:"init,omitempty"`      // "", "banger" or an absolute path in the image
-	Accel     string   `json:"accel,omitempty"`     // "auto", "kvm" or "tcg"
 	Cmd       []string `json:"cmd,omitempty"`       // replaces the image's CMD
 	Env       []string `json:"env,omitempty"`       // added to the image's ENV
 	User      string   `json:"user,omitempty"`
 	WorkDir   string   `json:"workdir,omitempty"`
+}
+
+// VMStart is the request of vm.start.
+type VMStart struct {
+	Name   string `json:"name"`
+	Accel  string `json:"accel,omitempty"`  // "auto", "kvm" or "tcg"
+	Detach bool   `json:"detach,omitempty"` // the main process starts by itself, its output on the console
 }
 
 // VMStop is the request of vm.stop.
@@ -96,3 +97,6 @@ type Version struct {
 	VMs       int    `json:"vms"`        // running
 	BusyCalls int    `json:"busy_calls"` // under way now
 }
+
+// Protocol is what interactive verbs upgrade their connection to.
+const Protocol = "banger-stream"
