@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"banger/internal/api"
+)
+
+// reportLimit is how long the guest waits for the host to have read an exit
+// status; after that of the main process it powers off.
+const reportLimit = time.Second
+
+// Handler does what hosts ask of a guest. Its methods are called at the same
+// time by several requests.
+type Handler interface {
+	Health() Info
+	SetTime(now time.Time) error
+	// PowerOff begins to end the guest and returns.
+	PowerOff(grace time.Duration) error
+	// Exec runs a command and calls call.Exit at its end, or returns an error
+	// when the request cannot be met.
+	Exec(call *Call) error
+	// Wait calls exit when the main process has ended. It returns early when gone
+	// is closed.
+	Wait(gone <-chan struct{}, exit func(ExitStatus)) error
+}
+
+// Server is the guest's end of the protocol.
+type Server struct {
+	Handler Handler
+
+	requests sync.WaitGroup
+}
+
+// Serve answers one host on the raw byte pipe conn and returns when the host is
+// gone; it closes conn. Requests of that host may still be winding up then.
+func (s *Server) Serve(conn io.ReadWriteCloser) error {
+	defer conn.Close()
+	r, err := answer(conn)
+	if err != nil {
+		return fmt.Errorf("await a host: %w", err)
+	}
+	mux, err := yamux.Server(&pipe{Closer: conn, r: r, w: conn}, muxConfig(false))
+	if err != nil {
+		return err
+	}
+	defer mux.Close()
+	for {
+		stream, err := mux.Accept()
+		if err != nil {
+			return fmt.Errorf("await a request: %w", err)
+		}
+		s.requests.Go(func() { s.serve(stream) })
+	}
+}
+
+// Wait returns when no request is under way.
+func (s *Server) Wait() { s.requests.Wait() }
+
+// serve answers the one request on a stream.
+func (s *Server) serve(stream net.Conn) {
+	defer stream.Close()
+	f := newFrames(stream)
+	if err := s.dispatch(f, stream); err != nil {
+		f.writeJSON(frameError, api.AsError(err)) // a host that is gone has no use for it
+	}
+}
+
+func (s *Server) dispatch(f *frames, stream net.Conn) error {
+	r, err := readRequest(f)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read request: %w", err)
+	case r.Version != Version:
+		return fmt.Errorf("protocol %d, this agent speaks %d: %w", r.Version, Version, errors.ErrUnsupported)
+	}
+	reply := any(struct{}{})
+	switch r.Verb {
+	case verbHealth:
+		reply = s.Handler.Health()
+	case verbSetTime:
+		err = s.Handler.SetTime(r.Time)
+	case verbPowerOff:
+		err = s.Handler.PowerOff(r.Grace)
+	case verbExec:
+		if r.Exec == nil {
+			return fmt.Errorf("exec without a command: %w", api.ErrInvalid)
+		}
+		call := newCall(*r.Exec, f)
+		defer call.end()
+		return s.Handler.Exec(call)
+	case verbWait:
+		return s.wait(f, stream)
+	default:
+		err = fmt.Errorf("verb %q: %w", r.Verb, errors.ErrUnsupported)
+	}
+	if err != nil {
+		return err
+	}
+	return f.writeJSON(frameReply, reply)
+}
+
+func (s *Server) wait(f *frames, stream net.Conn) error {
+	gone := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(gone)
+		io.Copy(io.Discard, f.r) // the host says nothing more, but may leave
+	})
+	defer reader.Wait()
+	defer stream.SetReadDeadline(time.Now()) // fails only where no Read is waiting
+	return s.Handler.Wait(gone, func(status ExitStatus) {
+		if f.writeJSON(frameExit, status) == nil {
+			select {
+			case <-gone:
+			case <-time.After(reportLimit):
+			}
+		}
+	})
+}
