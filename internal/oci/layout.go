@@ -1,0 +1,97 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"banger/internal/api"
+)
+
+// layout is an OCI image layout, read in place (image-spec image-layout.md).
+type layout struct {
+	dir string
+	tag string // "" when the layout has one image only
+}
+
+// refName is the annotation that holds a tag in index.json
+// (image-spec annotations.md).
+const refName = "org.opencontainers.image.ref.name"
+
+// root returns what index.json has under the tag, as an index: it may be the
+// same image for several platforms.
+func (l *layout) root(context.Context) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(l.dir, "index.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, api.Hint(fmt.Errorf("OCI layout in %s: %w", l.dir, api.ErrNotFound), "the directory must have an index.json")
+	} else if err != nil {
+		return nil, fmt.Errorf("read layout: %w", err)
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("read layout: %s: %w", filepath.Join(l.dir, "index.json"), err)
+	}
+	var tags []string
+	for _, d := range index.Manifests {
+		if tag := d.Annotations[refName]; tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	list := strings.Join(tags, ", ")
+	switch {
+	case l.tag != "" && !slices.Contains(tags, l.tag):
+		return nil, api.Hint(fmt.Errorf("tag %s in layout %s: %w", l.tag, l.dir, api.ErrNotFound),
+			"there is "+cmp.Or(list, "no tag: leave it out"))
+	case l.tag == "" && len(tags) > 1:
+		return nil, api.Hint(fmt.Errorf("%w: layout %s has several images: %s", api.ErrInvalid, l.dir, list),
+			fmt.Sprintf("choose one: oci:%s:%s", l.dir, tags[0]))
+	}
+	if l.tag != "" {
+		index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Annotations[refName] != l.tag })
+	}
+	if index.Manifests == nil {
+		index.Manifests = []v1.Descriptor{}
+	}
+	index.SchemaVersion, index.MediaType = 2, types.OCIImageIndex
+	return json.Marshal(index)
+}
+
+func (l *layout) document(ctx context.Context, d v1.Descriptor) ([]byte, error) {
+	return readDocument(ctx, l.blob(d), d)
+}
+
+func (l *layout) blob(d v1.Descriptor) blob {
+	return fileBlob(filepath.Join(l.dir, "blobs", d.Digest.Algorithm, d.Digest.Hex))
+}
+
+// fileBlob is a file of the user's that is read where it is.
+type fileBlob string
+
+func (b fileBlob) fetch(context.Context, api.Progress) error { return nil }
+
+func (b fileBlob) open(context.Context) (io.ReadCloser, error) {
+	fi, err := os.Stat(string(b))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", string(b), api.ErrNotFound)
+	} else if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() { // opening a fifo would hang
+		return nil, fmt.Errorf("%w: %s is not a regular file", api.ErrInvalid, string(b))
+	}
+	return os.Open(string(b))
+}
+
+func (b fileBlob) damaged(err error) error { return fmt.Errorf("%s: %w", string(b), err) }

@@ -1,0 +1,173 @@
+// Package oci is where images come from: registries that speak the OCI
+// distribution specification 1.1, OCI image layouts, and flat root file systems
+// as tar files. Call [Normalize] on what the user typed, then [Resolve]; run
+// [Image.Prefetch] beside a loop of [Layer.Open] over the layers.
+//
+// All bytes are verified: size and digest as they are stored, diffID as they are
+// uncompressed. What comes from a registry is kept in a cache by digest, is
+// downloaded once however many ask for it in however many processes, and goes on
+// where an earlier download ended. Faults of network and registry are tried again
+// up to 5 times in a row, with progress warnings that say so.
+package oci
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"banger/internal/api"
+)
+
+// parallel is how many layers Prefetch downloads at once.
+const parallel = 4
+
+// Options say how to resolve a reference. The zero value works for layouts and
+// tar files; registries need a CacheDir.
+type Options struct {
+	CacheDir string // blobs are kept in CacheDir/blobs/sha256
+	Platform string // "os/arch[/variant]"; "": linux on the host's architecture
+	Insecure bool   // plain HTTP to any registry; it is always allowed to loopback
+
+	ReadAhead     int64 // bytes that each open layer may be inflated ahead; 0: 8 MiB
+	MaxLayerBytes int64 // a layer with more bytes uncompressed is refused; 0: 64 GiB
+
+	Progress api.Progress // of Resolve itself
+
+	backoff time.Duration // before the first further try; 0: 500 ms
+	stall   time.Duration // a peer that says nothing for so long is given up; 0: 30 s
+}
+
+// Image is an image of one platform, ready to be read.
+type Image struct {
+	Ref      string      // normalized
+	Digest   string      // of the platform's manifest; of a tar: of the file as it is stored
+	Platform string      // "linux/amd64"; of a tar: what was asked for
+	Config   api.Process // empty for a tar
+	Created  time.Time   // zero when the image does not say
+	Size     int64       // bytes of all layers as they are stored
+	Layers   []Layer     // base first
+}
+
+// Layer is one layer of an image.
+type Layer struct {
+	Digest string // of the bytes as they are stored
+	DiffID string // digest of the uncompressed tar stream; "" for a tar
+	Size   int64  // bytes as they are stored
+
+	blob      blob
+	readAhead int64
+	maxBytes  int64
+}
+
+// Resolve asks where the reference points now, and chooses the image for the
+// platform. It reads manifests and the config, no layers. What is named by digest
+// and cached is resolved without the network.
+func Resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
+	o.ReadAhead = cmp.Or(o.ReadAhead, 8<<20)
+	o.MaxLayerBytes = cmp.Or(o.MaxLayerBytes, 64<<30)
+	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
+	o.stall = cmp.Or(o.stall, 30*time.Second)
+	img, err := resolve(ctx, ref, o)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", ref, err)
+	}
+	return img, nil
+}
+
+func resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
+	want, err := parsePlatform(o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	var src source
+	switch ref.kind {
+	case inTar:
+		return resolveTar(ctx, ref, want, o)
+	case inLayout:
+		src = &layout{dir: ref.path, tag: ref.tag}
+	default:
+		if src, err = newRegistry(ref, o); err != nil {
+			return nil, err
+		}
+	}
+	ch, err := choose(ctx, src, want)
+	if err != nil {
+		return nil, err
+	}
+	return newImage(ref, src, ch, o), nil
+}
+
+func newImage(ref Ref, src source, ch *choice, o Options) *Image {
+	c := ch.config.Config
+	img := &Image{
+		Ref:      ref.String(),
+		Digest:   ch.digest.String(),
+		Platform: ch.platform.String(),
+		Created:  ch.config.Created.Time,
+		Config: api.Process{
+			Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,
+			User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
+		},
+	}
+	blobs := make(map[v1.Hash]blob) // a layer may occur twice
+	for i, d := range ch.manifest.Layers {
+		if blobs[d.Digest] == nil {
+			blobs[d.Digest] = src.blob(d)
+		}
+		img.Size += d.Size
+		img.Layers = append(img.Layers, Layer{
+			Digest: d.Digest.String(), DiffID: ch.config.RootFS.DiffIDs[i].String(), Size: d.Size,
+			blob: blobs[d.Digest], readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes,
+		})
+	}
+	return img
+}
+
+// Prefetch downloads what the cache does not have, the largest layers first and
+// up to 4 at once. It returns when all is there, so run it in a goroutine beside
+// the loop that opens the layers: they are read while they arrive. p is called
+// from several goroutines.
+func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
+	layers := slices.Clone(img.Layers)
+	slices.SortStableFunc(layers, func(a, b Layer) int { return cmp.Compare(b.Size, a.Size) })
+	if err := reserve(layers); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, l := range layers {
+		group.Go(func() error { return l.blob.fetch(ctx, p) })
+	}
+	return group.Wait()
+}
+
+// reserve fails at once when the disk has no room for what is missing.
+func reserve(layers []Layer) error {
+	var c cache
+	missing := make(map[string]int64)
+	for _, l := range layers {
+		b, ok := l.blob.(*cachedBlob)
+		if !ok {
+			continue
+		}
+		c = b.registry.cache
+		n, err := c.missing(b.desc)
+		if err != nil {
+			return err
+		}
+		missing[l.Digest] = n
+	}
+	var need int64
+	for _, n := range missing {
+		need += n
+	}
+	if need == 0 {
+		return nil
+	}
+	return c.reserve(need)
+}

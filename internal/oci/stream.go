@@ -1,0 +1,160 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"banger/internal/api"
+)
+
+// stream is the uncompressed tar stream of a layer. Each stage is a goroutine:
+//
+//	blob, sha256 -> inflate -> sha256 -> Read
+//
+// A stage ends its output only when all before it have found their sums right, so
+// the end of the last is the verdict of all. An error of any stage ends the
+// group's context, and is its cause.
+type stream struct {
+	layer  Layer
+	in     pipeReader
+	cancel context.CancelFunc
+	group  *errgroup.Group
+	ended  bool // by io.EOF
+}
+
+// Open starts to read the layer, downloading it if need be, and returns its
+// uncompressed tar stream. The last Read returns io.EOF when digest, size and
+// diffID are right, and else what is wrong: until then no byte may be trusted.
+// ctx bounds the reading as well; Close ends it at any point and waits for all
+// that Open started.
+//
+// Inflating runs ahead of Read by up to [Options.ReadAhead], so whoever opens the
+// next layer early has it inflated on another processor. p is called from other
+// goroutines.
+func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	raw, err := l.blob.open(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("open layer %s: %w", l.Digest, err)
+	}
+	stored := newPipe(8)
+	inflated := newPipe(max(2, int(l.readAhead/chunkSize)))
+	checked := inflated.next()
+	s := &stream{layer: l, cancel: cancel, group: group, in: pipeReader{ctx: ctx, pipe: checked}}
+	group.Go(func() error { return l.blob.fetch(ctx, p) })
+	group.Go(func() error {
+		defer raw.Close()
+		return l.readStored(ctx, raw, stored, newMeter(p, "layer "+short(l.Digest), l.Size))
+	})
+	group.Go(func() error { return l.inflate(ctx, stored, inflated) })
+	group.Go(func() error { return l.checkDiffID(ctx, inflated, checked) })
+	return s, nil
+}
+
+// Read implements [io.Reader].
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	s.ended = s.ended || err == io.EOF
+	return n, err
+}
+
+// Close ends the stream. After io.EOF its error is one of keeping the blob in the
+// cache.
+func (s *stream) Close() error {
+	s.cancel()
+	err := s.group.Wait()
+	if !s.ended || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// readStored verifies the stored bytes.
+func (l Layer) readStored(ctx context.Context, r io.Reader, out *pipe, m *meter) error {
+	sum := sha256.New()
+	err := out.fill(ctx, r, func(chunk []byte) error {
+		sum.Write(chunk)
+		m.add(int64(len(chunk)))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if m.done != l.Size {
+		return l.blob.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(m.done)))
+	}
+	if got := digestText(sum); got != l.Digest {
+		return l.blob.damaged(l.mismatch("digest", l.Digest, got))
+	}
+	m.end()
+	close(out.full)
+	return nil
+}
+
+// inflate turns stored bytes into the tar stream. It reads them to their end,
+// whatever the compressed format says of its own: when they are wrong, that is
+// the error to report and not what it does to the decompressor.
+func (l Layer) inflate(ctx context.Context, in, out *pipe) error {
+	src := &pipeReader{ctx: ctx, pipe: in}
+	err := l.inflateTo(ctx, src, out)
+	if _, err := io.Copy(io.Discard, src); err != nil {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("inflate layer %s: %w", l.Digest, err)
+	}
+	close(out.full)
+	return nil
+}
+
+func (l Layer) inflateTo(ctx context.Context, src io.Reader, out *pipe) error {
+	r, err := inflate(src)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var done int64
+	return out.fill(ctx, r, func(chunk []byte) error {
+		if done += int64(len(chunk)); done > l.maxBytes {
+			return fmt.Errorf("%w: it has more than %d bytes, the limit for one layer", api.ErrInvalid, l.maxBytes)
+		}
+		return nil
+	})
+}
+
+// checkDiffID verifies the tar stream.
+func (l Layer) checkDiffID(ctx context.Context, in, out *pipe) error {
+	sum := sha256.New()
+	for {
+		chunk, err := in.receive(ctx)
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+		sum.Write(chunk)
+		if err := out.send(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	if got := digestText(sum); l.DiffID != "" && got != l.DiffID {
+		return l.mismatch("diffID", l.DiffID, got)
+	}
+	close(out.full)
+	return nil
+}
+
+func (l Layer) mismatch(what, want, got string) error {
+	return &MismatchError{Object: "layer " + l.Digest, What: what, Want: want, Got: got}
+}
+
+func digestText(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
