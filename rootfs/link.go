@@ -1,0 +1,175 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"time"
+)
+
+// promise is a hard link whose target was not there yet when it was read.
+type promise struct {
+	dir    *Node
+	name   string
+	stub   *Node // stands at dir/name until the layer has ended, unless it is replaced
+	names  []string
+	target []string
+	header *Node
+}
+
+// link applies a hard link. It binds to the inode that the target names now: in
+// the tree as it is, or else among what this layer has hidden, for a layer may
+// rename a file by a whiteout and a link. header has the attributes of the entry.
+func (l *layer) link(linkname string, header *Node) error {
+	target, clamped, err := split(nil, linkname)
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(linkname), err)
+	}
+	if clamped {
+		l.warn(PathClamped, "took the link target %s for %s", quote(linkname), quote(join(target)))
+	}
+	n, err := l.target(target)
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(linkname), err)
+	}
+	if n != nil && n.Mode.Type() != fs.ModeIrregular {
+		if err := n.mergeLink(header); err != nil {
+			return err
+		}
+		return l.place(l.names, n)
+	}
+	last := len(l.names) - 1
+	at, err := l.parent(l.names[:last])
+	if err != nil {
+		return err
+	}
+	p := promise{
+		dir: at.dir, name: l.names[last], stub: &Node{Mode: fs.ModeIrregular},
+		names: cloneNames(l.names), target: cloneNames(target), header: header,
+	}
+	l.stubs[p.stub] = len(l.promises)
+	l.promises = append(l.promises, p)
+	return l.placeIn(at, p.name, p.stub)
+}
+
+// target returns the file that a hard link's target names, or nil.
+func (l *layer) target(names []string) (*Node, error) {
+	if len(names) == 2 && names[0] == linkDir {
+		return l.linked[names[1]], nil
+	}
+	if len(names) == 0 {
+		return nil, errIsDir
+	}
+	var isDir bool
+	for _, v := range []view{current, lower} {
+		last := len(names) - 1
+		dir, err := l.find(names[:last], v)
+		if err != nil {
+			return nil, err
+		}
+		if dir == nil {
+			continue
+		}
+		n := l.look(dir, names[last], v)
+		if n != nil && !n.IsDir() {
+			return n, nil
+		}
+		isDir = isDir || n != nil
+	}
+	if isDir {
+		return nil, errIsDir
+	}
+	return nil, nil
+}
+
+var (
+	errIsDir   = errors.New("the target is a directory")
+	errNoFile  = errors.New("the target is not in the image")
+	errLinksUp = errors.New("the target is a link that leads back to it")
+)
+
+// keepPromises binds the links whose targets came later in the layer. A target
+// may be such a link itself.
+func (l *layer) keepPromises() error {
+	for i := range l.promises {
+		if err := l.keepPromise(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *layer) keepPromise(i int) error {
+	var chain []int
+	var n *Node
+	for more := l.promises[i].stub.links > 0; more; i, more = l.stubs[n] {
+		p := l.promises[i]
+		fail := func(err error) error {
+			return fmt.Errorf("entry %s: hard link to %s: %w", quote(join(p.names)), quote(join(p.target)), err)
+		}
+		var err error
+		chain = append(chain, i)
+		switch n, err = l.target(p.target); {
+		case err != nil:
+			return fail(err)
+		case n == nil:
+			return fail(errNoFile)
+		case len(chain) > len(l.promises):
+			return fail(errLinksUp)
+		}
+	}
+	for len(chain) > 0 {
+		p := l.promises[chain[len(chain)-1]]
+		chain = chain[:len(chain)-1]
+		if err := n.mergeLink(p.header); err != nil {
+			return fmt.Errorf("entry %s: %w", quote(join(p.names)), err)
+		}
+		if err := l.put(p.dir, p.name, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeLink applies the attributes in a hard link's header to the inode, as
+// chown, chmod and setxattr through the new name would.
+func (n *Node) mergeLink(header *Node) error {
+	// Some writers do not fill in the header of a link.
+	if header.UID == 0 && header.GID == 0 && header.Mode == 0 && header.ModTime.Equal(time.Unix(0, 0)) && len(header.Xattrs) == 0 {
+		return nil
+	}
+	n.UID, n.GID = header.UID, header.GID
+	if n.Mode.Type() == fs.ModeSymlink {
+		return nil
+	}
+	n.Mode = n.Mode.Type() | header.Mode
+	n.ModTime = header.ModTime
+	for name, value := range header.Xattrs {
+		if old, ok := n.Xattrs[name]; !ok || old != value {
+			all := maps.Clone(header.Xattrs)
+			for name, value := range n.Xattrs {
+				if _, ok := all[name]; !ok {
+					all[name] = value
+				}
+			}
+			n.Xattrs = all
+			return checkXattrs(all)
+		}
+	}
+	return nil
+}
+
+// keepLinked keeps what aufs has in its directory of pseudo-links, where hard
+// links of the layer find it. It skips all other metadata of aufs.
+func (l *layer) keepLinked() error {
+	if len(l.names) != 2 || l.names[0] != linkDir || !isRegular(l.header.Typeflag) {
+		return nil
+	}
+	n, err := l.node()
+	if err != nil {
+		return err
+	}
+	l.linked[cloneNames(l.names)[1]] = n
+	return l.write(n)
+}
