@@ -1,0 +1,129 @@
+package kernel
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"banger/internal/api"
+)
+
+// sourceDebian is the source of kernels that every Debian host has: its own
+// package sources.
+const sourceDebian = "debian"
+
+// importHint is what to do when there is nothing to pull from.
+const importHint = "banger kernel import <vmlinuz> --modules <dir>"
+
+// Pull takes Debian's kernel for virtual machines from the host's package
+// sources. A kernel that is there already in that version is returned as it is;
+// an older one is replaced. The first kernel of the store becomes the default.
+func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k api.Kernel, err error) {
+	if r.Source != sourceDebian {
+		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel from %q: %w", r.Source, api.ErrInvalid),
+			"kernels can be pulled from: "+sourceDebian)
+	}
+	name := cmp.Or(r.Name, r.Source)
+	old, err := s.Get(name)
+	if err != nil && !errors.Is(err, api.ErrNotFound) {
+		return api.Kernel{}, err
+	}
+	if err == nil && !strings.HasPrefix(old.Source, sourceDebian+" ") {
+		return api.Kernel{}, exists(name)
+	}
+	st, err := s.newStage()
+	if err != nil {
+		return api.Kernel{}, fmt.Errorf("pull kernel: %w", err)
+	}
+	defer func() { err = errors.Join(err, st.remove()) }()
+
+	arch := cmp.Or(s.Arch, runtime.GOARCH)
+	a, err := newApt(ctx, filepath.Join(st.dir, "apt"), arch)
+	if err != nil {
+		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel: %w", err), importHint)
+	}
+	p.Say("kernel", "read the package lists of this host's apt sources")
+	pkg, err := a.kernelPackage(ctx, p)
+	if err != nil {
+		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel: %w", err), importHint)
+	}
+	source := fmt.Sprintf("%s %s %s", sourceDebian, pkg.name, pkg.version)
+	if old.Source == source && old.Arch == arch {
+		p.Say("kernel", "up to date: "+pkg.name+" "+pkg.version)
+		return old, nil
+	}
+	p.Say("kernel", "download "+pkg.name+" "+pkg.version)
+	deb, err := a.download(ctx, pkg, p)
+	if err != nil {
+		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel: %w", err), importHint)
+	}
+	b, err := convert(ctx, api.KernelChoice{KernelPath: deb}, st.out, p)
+	if err != nil {
+		return api.Kernel{}, fmt.Errorf("pull kernel: %w", err)
+	}
+	return s.publish(st, manifest{Name: name, Release: b.release, Arch: b.arch, Source: source}, true)
+}
+
+// isDeb says whether b is a Debian package.
+func isDeb(b []byte) bool { return bytes.HasPrefix(b, []byte(arMagic)) }
+
+// unpackDeb makes the files of a kernel in dir from a linux-image package.
+func unpackDeb(ctx context.Context, deb []byte, dir string, p api.Progress) (b *bootable, err error) {
+	var disk *moduleDisk
+	defer func() {
+		if disk != nil {
+			err = disk.finish(err)
+		}
+	}()
+	seed := sha256.Sum256(deb)
+	err = readDeb(ctx, bytes.NewReader(deb), func(name string, h *tar.Header, data []byte) error {
+		switch {
+		case b == nil && strings.HasPrefix(name, "boot/vmlinu"):
+			if b, err = extract(data); err != nil {
+				return fmt.Errorf("read %s: %w", name, err)
+			}
+			return writeFile(filepath.Join(dir, b.file), b.data)
+		case strings.HasPrefix(name, "boot/config-"):
+			return writeFile(filepath.Join(dir, configFile), data)
+		}
+		rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "usr/"), "lib/modules/")
+		if !ok {
+			return nil
+		}
+		release, below, ok := strings.Cut(rest, "/")
+		if !ok {
+			below = "."
+		}
+		if disk == nil {
+			p.Say("kernel", "pack modules of "+release)
+			if disk, err = newModuleDisk(dir, release, seed, h.ModTime); err != nil {
+				return err
+			}
+		}
+		if release != disk.release {
+			return fmt.Errorf("package has modules for %s and %s: %w", disk.release, release, api.ErrInvalid)
+		}
+		return disk.add(moduleEntry{
+			path: below, mode: h.FileInfo().Mode(), mtime: h.ModTime.Truncate(time.Second), target: h.Linkname, data: data,
+		})
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case b == nil:
+		return nil, fmt.Errorf("package has no boot/vmlinuz: %w", api.ErrInvalid)
+	case disk == nil:
+		p.Warn("kernel", "the package has no modules")
+	case disk.release != b.release:
+		return nil, fmt.Errorf("package has kernel %s and modules for %s: %w", b.release, disk.release, api.ErrInvalid)
+	}
+	return b, nil
+}
