@@ -30,12 +30,16 @@ func descCsum(seed uint32, g int64, desc []byte) uint16 {
 	return uint16(csum(c, desc[gdChecksum+2:]))
 }
 
-// inodeCsum is i_checksum, both halves, of an inode with room for both.
-func inodeCsum(iseed uint32, raw []byte) uint32 {
+// inodeCsum is i_checksum. Its upper half exists if i_extra_isize covers it.
+func inodeCsum(iseed uint32, raw []byte) (sum uint32, wide bool) {
 	zero := []byte{0, 0}
 	c := csum(csum(iseed, raw[:inoChecksumLo]), zero)
-	c = csum(csum(c, raw[inoChecksumLo+2:inoChecksumHi]), zero)
-	return csum(c, raw[inoChecksumHi+2:])
+	rest := raw[inoChecksumLo+2:]
+	if wide = len(raw) > inoBase && le.Uint16(raw[inoExtraIsize:]) >= inoChecksumHi+2-inoBase; wide {
+		c = csum(csum(c, raw[inoChecksumLo+2:inoChecksumHi]), zero)
+		rest = raw[inoChecksumHi+2:]
+	}
+	return csum(c, rest), wide
 }
 
 // attrCsum is h_checksum of the attribute block at number block.

@@ -163,7 +163,7 @@ func (w *Writer) putInode(raw []byte, ino Ino, in *inode) error {
 		le.PutUint32(raw[off[0]:], uint32(in.sec))
 		le.PutUint32(raw[off[1]:], extra)
 	}
-	c := inodeCsum(iseed, raw)
+	c, _ := inodeCsum(iseed, raw)
 	le.PutUint16(raw[inoChecksumLo:], uint16(c))
 	le.PutUint16(raw[inoChecksumHi:], uint16(c>>16))
 	return nil

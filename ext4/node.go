@@ -1,0 +1,150 @@
+package ext4
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// A Stat is all that the image knows of a file but its content.
+type Stat struct {
+	Header // Content is not set
+	Ino    Ino
+	Links  uint32 // names of the inode; of a directory with too many subdirectories, 1
+	Size   int64  // bytes
+	Blocks int64  // of 512 bytes, as in stat(2)
+}
+
+// A node is an inode as it is on the disk.
+type node struct {
+	raw   []byte
+	ino   Ino
+	seed  uint32 // of the checksums of its blocks
+	mode  uint16
+	flags uint32
+	size  int64
+}
+
+func (f *FS) node(ino Ino) (*node, error) {
+	n, err := f.readNode(ino)
+	if err != nil {
+		return nil, fmt.Errorf("inode %d: %w", ino, err)
+	}
+	return n, nil
+}
+
+func (f *FS) readNode(ino Ino) (*node, error) {
+	if ino == 0 || uint32(ino) > f.inodes {
+		return nil, errDamaged
+	}
+	index := uint32(ino) - 1
+	table, err := f.inodeTable(index / f.groupInodes)
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]byte, f.inodeSize)
+	if err := readFull(f.r, raw, table*f.blockSize+int64(index%f.groupInodes)*f.inodeSize); err != nil {
+		return nil, err
+	}
+	n := &node{
+		raw:   raw,
+		ino:   ino,
+		mode:  le.Uint16(raw[inoMode:]),
+		flags: le.Uint32(raw[inoFlags:]),
+		size:  int64(le.Uint32(raw[inoSizeLo:])),
+	}
+	if f.checksummed {
+		n.seed = inodeSeed(f.seed, ino, le.Uint32(raw[inoGeneration:]))
+		sum, wide := inodeCsum(n.seed, raw)
+		if uint16(sum) != le.Uint16(raw[inoChecksumLo:]) ||
+			wide && uint16(sum>>16) != le.Uint16(raw[inoChecksumHi:]) {
+			return nil, fmt.Errorf("checksum: %w", errDamaged)
+		}
+	}
+	if typ := n.mode & modeType; typ == modeRegular || typ == modeDir && f.largeDir {
+		n.size |= int64(le.Uint32(raw[inoSizeHi:])) << 32
+	}
+	if goMode(n.mode)&fs.ModeIrregular != 0 || n.size < 0 {
+		return nil, errDamaged
+	}
+	return n, nil
+}
+
+// extra returns the bytes of the inode that i_extra_isize covers, from byte 128 on.
+func (n *node) extra() ([]byte, error) {
+	if len(n.raw) <= inoBase {
+		return nil, nil
+	}
+	size := int(le.Uint16(n.raw[inoExtraIsize:]))
+	if size%4 != 0 || size > len(n.raw)-inoBase {
+		return nil, errDamaged
+	}
+	return n.raw[inoBase : inoBase+size], nil
+}
+
+// stat reads what the inode refers to as well: attributes and a symlink's target.
+func (f *FS) stat(n *node) (*Stat, error) {
+	raw := n.raw
+	extra, err := n.extra()
+	if err != nil {
+		return nil, fmt.Errorf("inode %d: %w", n.ino, err)
+	}
+	var mtimeExtra uint32
+	if end := inoMtimeExtra - inoBase + 4; len(extra) >= end {
+		mtimeExtra = le.Uint32(extra[end-4:])
+	}
+	s := &Stat{
+		Ino:   n.ino,
+		Links: uint32(le.Uint16(raw[inoLinks:])),
+		Size:  n.size,
+		Header: Header{
+			Mode:    goMode(n.mode),
+			UID:     uint32(le.Uint16(raw[inoUIDLo:])) | uint32(le.Uint16(raw[inoUIDHi:]))<<16,
+			GID:     uint32(le.Uint16(raw[inoGIDLo:])) | uint32(le.Uint16(raw[inoGIDHi:]))<<16,
+			ModTime: time.Unix(timeOf(le.Uint32(raw[inoMtime:]), mtimeExtra)),
+		},
+	}
+	s.Blocks = int64(le.Uint32(raw[inoBlocksLo:])) | int64(le.Uint16(raw[inoBlocksHi:]))<<32
+	if n.flags&flagHuge != 0 {
+		s.Blocks *= f.blockSize / 512
+	}
+	switch n.mode & modeType {
+	case modeChar, modeBlock:
+		s.Major, s.Minor = device(raw[inoBlock:])
+	case modeSymlink:
+		if s.Target, err = f.target(n); err != nil {
+			return nil, fmt.Errorf("inode %d: target: %w", n.ino, err)
+		}
+	}
+	if s.Xattrs, err = f.xattrs(n); err != nil {
+		return nil, fmt.Errorf("inode %d: attributes: %w", n.ino, err)
+	}
+	return s, nil
+}
+
+// target reads a symlink. The kernel too tells short ones by the blocks that
+// they do not have.
+func (f *FS) target(n *node) (string, error) {
+	blocks := le.Uint32(n.raw[inoBlocksLo:])
+	if le.Uint32(n.raw[inoAttrLo:]) != 0 {
+		blocks -= uint32(f.blockSize / 512)
+	}
+	if blocks == 0 {
+		if n.size > maxFastTarget {
+			return "", errDamaged
+		}
+		return string(n.raw[inoBlock:][:n.size]), nil
+	}
+	if n.size >= f.blockSize {
+		return "", errDamaged
+	}
+	spans, err := f.spans(n)
+	if err != nil {
+		return "", err
+	}
+	p := make([]byte, n.size)
+	if err := f.readSpans(spans, p, 0); err != nil {
+		return "", err
+	}
+	return string(p), nil
+}
