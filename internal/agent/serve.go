@@ -22,8 +22,8 @@ const reportLimit = time.Second
 type Handler interface {
 	Health() Info
 	SetTime(now time.Time) error
-	// PowerOff begins to end the guest and returns.
-	PowerOff(grace time.Duration) error
+	// PowerOff begins to end the guest. The host has its answer by then.
+	PowerOff(grace time.Duration)
 	// Exec runs a command and calls call.Exit at its end, or returns an error
 	// when the request cannot be met.
 	Exec(call *Call) error
@@ -88,7 +88,7 @@ func (s *Server) dispatch(f *frames, stream net.Conn) error {
 	case verbSetTime:
 		err = s.Handler.SetTime(r.Time)
 	case verbPowerOff:
-		err = s.Handler.PowerOff(r.Grace)
+		defer s.Handler.PowerOff(r.Grace)
 	case verbExec:
 		if r.Exec == nil {
 			return fmt.Errorf("exec without a command: %w", api.ErrInvalid)
