@@ -110,7 +110,7 @@ func (a *apt) output(ctx context.Context, tool string, args ...string) ([]byte, 
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", tool, args[0], errors.Join(ctx.Err(), err), bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("%s %s: %w: %s", tool, strings.Join(args, " "), errors.Join(ctx.Err(), err), bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
 }
@@ -196,7 +196,7 @@ func (a *apt) kernelPackage(ctx context.Context, p api.Progress) (debPackage, er
 func (a *apt) show(ctx context.Context, name string) (map[string]string, error) {
 	out, err := a.output(ctx, "apt-cache", "show", "--no-all-versions", name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find package %s in the apt sources of this host: %w", name, err)
 	}
 	fields := make(map[string]string)
 	for line := range strings.Lines(string(out)) {

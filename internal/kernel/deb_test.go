@@ -115,7 +115,18 @@ func TestImportDeb(t *testing.T) {
 		t.Errorf("got %s with %q, want %s with %q", k.Release, names, testRelease, want)
 	}
 
+	dir := t.TempDir()
+	st, err := s.Resolve(t.Context(), api.KernelChoice{KernelPath: filepath.Join(src, "good.deb")}, dir, nil)
+	want := Staged{KernelPath: filepath.Join(dir, vmlinuxFile), ModulesDir: filepath.Join(dir, modulesFile), Release: testRelease, Arch: "amd64"}
+	if err != nil || st != want {
+		t.Errorf("resolve: got %+v, %v, want %+v", st, err, want)
+	}
+
 	before := entries(t, s.Dir)
+	_, err = s.Import(t.Context(), api.KernelImport{Path: filepath.Join(src, "good.deb"), ModulesDir: filepath.Join(src, "modules"), Name: "twice"}, nil)
+	if !errors.Is(err, api.ErrInvalid) {
+		t.Errorf("a package and a modules directory: got %v, want ErrInvalid", err)
+	}
 	other := testFile{"lib/modules/1.2.3/kernel/x.ko", fakeModule("1.2.3", nil)}
 	for name, files := range map[string][]testFile{
 		"no kernel":         debTree(t, vmlinuz)[3:],

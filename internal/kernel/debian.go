@@ -125,5 +125,6 @@ func unpackDeb(ctx context.Context, deb []byte, dir string, p api.Progress) (b *
 	case disk.release != b.release:
 		return nil, fmt.Errorf("package has kernel %s and modules for %s: %w", b.release, disk.release, api.ErrInvalid)
 	}
+	b.modules = disk != nil
 	return b, nil
 }

@@ -209,10 +209,13 @@ func (ms *modules) files() []indexFile {
 	}
 	builtin, builtinAliases := ms.builtins()
 	return []indexFile{
-		{"modules.dep", dep.Bytes()}, {"modules.dep.bin", writeIndex(deps)},
-		{"modules.alias", alias.Bytes()}, {"modules.alias.bin", writeIndex(aliases)},
+		{"modules.dep", dep.Bytes()},
+		{"modules.dep.bin", writeIndex(deps)},
+		{"modules.alias", alias.Bytes()},
+		{"modules.alias.bin", writeIndex(aliases)},
 		{"modules.softdep", softdep.Bytes()},
-		{"modules.symbols", symbol.Bytes()}, {"modules.symbols.bin", writeIndex(symbols)},
+		{"modules.symbols", symbol.Bytes()},
+		{"modules.symbols.bin", writeIndex(symbols)},
 		{"modules.builtin.bin", writeIndex(builtin)},
 		{"modules.builtin.alias.bin", writeIndex(builtinAliases)},
 		{"modules.devname", devname.Bytes()},

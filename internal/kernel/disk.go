@@ -171,6 +171,9 @@ func packModules(ctx context.Context, dir, source, release string, seed [32]byte
 	if err != nil {
 		return err
 	}
+	if root, err = filepath.EvalSymlinks(root); err != nil { // WalkDir would stop at a link
+		return err
+	}
 	fi, err := os.Stat(root)
 	if err != nil {
 		return err

@@ -283,9 +283,13 @@ func debTree(t testing.TB, vmlinuz []byte) []testFile {
 	t.Helper()
 	top := "lib/modules/" + testRelease + "/"
 	files := []testFile{
-		{"boot/", nil}, {"boot/config-" + testRelease, []byte("CONFIG_PVH=y\n")},
+		{"boot/", nil},
+		{"boot/config-" + testRelease, []byte("CONFIG_PVH=y\n")},
 		{"boot/vmlinuz-" + testRelease, vmlinuz},
-		{"lib/", nil}, {"lib/modules/", nil}, {top, nil}, {top + "build", []byte("->/usr/src/linux")},
+		{"lib/", nil},
+		{"lib/modules/", nil},
+		{top, nil},
+		{top + "build", []byte("->/usr/src/linux")},
 	}
 	for _, f := range fakeModules(t) {
 		files = append(files, testFile{top + f.name, f.data})

@@ -10,7 +10,7 @@ import (
 )
 
 // Import makes a kernel of the store from files: a bzImage (vmlinuz), an ELF
-// vmlinux or an arm64 Image, and what belongs to it. The first kernel of the
+// vmlinux, an arm64 Image or a linux-image package, and what belongs to it. The first kernel of the
 // store becomes the default.
 func (s *Store) Import(ctx context.Context, r api.KernelImport, p api.Progress) (k api.Kernel, err error) {
 	if r.Name != "" {

@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"banger/internal/api"
@@ -94,6 +95,9 @@ func (s *Store) List(ctx context.Context) ([]api.Kernel, error) {
 			return nil, err
 		}
 		k, err := s.get(e.Name())
+		if errors.Is(err, api.ErrNotFound) {
+			continue // a directory of someone else's
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +192,8 @@ func (s *Store) get(name string) (api.Kernel, error) {
 		if err != nil {
 			return api.Kernel{}, api.Hint(fmt.Errorf("read kernel %s: %w", name, err), "banger kernel rm "+name)
 		}
-		k.SizeBytes += fi.Size()
+		// What it takes on the disk: modules.ext4 is mostly holes.
+		k.SizeBytes += fi.Sys().(*syscall.Stat_t).Blocks * 512
 		switch file {
 		case vmlinuxFile, imageFile:
 			k.KernelPath = path

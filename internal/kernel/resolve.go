@@ -92,9 +92,14 @@ func (s *Store) Resolve(ctx context.Context, c api.KernelChoice, dir string, p a
 		if err != nil {
 			return Staged{}, err
 		}
-		return staged(dir, api.Kernel{
-			KernelPath: b.file, InitrdPath: c.InitrdPath, ModulesDir: c.ModulesDir, Release: b.release, Arch: b.arch,
-		}), nil
+		st := Staged{KernelPath: b.file, Release: b.release, Arch: b.arch}
+		if c.InitrdPath != "" {
+			st.InitrdPath = initrdFile
+		}
+		if b.modules {
+			st.ModulesDir = modulesFile
+		}
+		return st.In(dir), nil
 	}
 
 	s.mu.RLock() // a kernel that is replaced meanwhile must not be staged by halves
@@ -116,22 +121,15 @@ func (s *Store) Resolve(ctx context.Context, c api.KernelChoice, dir string, p a
 			return Staged{}, fmt.Errorf("stage kernel %s: %w", k.Name, err)
 		}
 	}
-	return staged(dir, k), nil
+	st := Staged{
+		KernelRef: k.Name, KernelPath: k.KernelPath, InitrdPath: k.InitrdPath, ModulesDir: k.ModulesDir,
+		Release: k.Release, Arch: k.Arch,
+	}
+	return st.In(dir), nil
 }
 
-// staged returns what a directory with the files of k has.
-func staged(dir string, k api.Kernel) Staged {
-	st := Staged{KernelRef: k.Name, KernelPath: filepath.Join(dir, filepath.Base(k.KernelPath)), Release: k.Release, Arch: k.Arch}
-	if k.InitrdPath != "" {
-		st.InitrdPath = filepath.Join(dir, initrdFile)
-	}
-	if k.ModulesDir != "" {
-		st.ModulesDir = filepath.Join(dir, modulesFile)
-	}
-	return st
-}
-
-// convert makes the files of a kernel in dir from the user's files.
+// convert makes the files of a kernel in dir from the user's files: from any
+// kernel image, or from a linux-image package.
 func convert(ctx context.Context, c api.KernelChoice, dir string, p api.Progress) (*bootable, error) {
 	p.Say("kernel", "unpack "+filepath.Base(c.KernelPath))
 	raw, err := readKernel(c.KernelPath)
@@ -153,10 +151,14 @@ func convert(ctx context.Context, c api.KernelChoice, dir string, p api.Progress
 		}
 	}
 	if c.ModulesDir != "" {
+		if b.modules {
+			return nil, fmt.Errorf("modules directory %s: %s has modules of its own: %w", c.ModulesDir, filepath.Base(c.KernelPath), api.ErrInvalid)
+		}
 		p.Say("kernel", "pack modules "+c.ModulesDir)
 		if err := packModules(ctx, dir, c.ModulesDir, b.release, sha256.Sum256(raw), p); err != nil {
 			return nil, err
 		}
+		b.modules = true
 	}
 	return b, nil
 }

@@ -2,9 +2,9 @@ package kernel
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"banger/internal/api"
@@ -93,12 +93,8 @@ func TestResolve(t *testing.T) {
 	if err != nil || st != want(dir, "") {
 		t.Fatalf("by path: got %+v, %v, want %+v", st, err, want(dir, ""))
 	}
-	for name := range k.SHA256 {
-		a, errA := os.ReadFile(filepath.Join(s.Dir, "stored", name))
-		b, errB := os.ReadFile(filepath.Join(dir, name))
-		if errA != nil || errB != nil || !slices.Equal(a, b) {
-			t.Errorf("%s: staged by path and stored differ (%v, %v)", name, errA, errB)
-		}
+	if got, err := hashFiles(dir); err != nil || !maps.Equal(got, k.SHA256) {
+		t.Errorf("by path: got files %v, %v, want %v as in the store", got, err, k.SHA256)
 	}
 }
 

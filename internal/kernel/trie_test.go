@@ -64,8 +64,14 @@ func lookUp(b []byte, key string) (values []string, err error) {
 func TestWriteIndex(t *testing.T) {
 	t.Parallel()
 	b := writeIndex([]indexEntry{
-		{"once", 9, "later"}, {"once", 2, "sooner"}, {"once", 2, "sooner"},
-		{"ask", 0, "1"}, {"ate", 0, "2"}, {"on", 0, "3"}, {"one", 0, ""}, {"naïve", 0, "never"},
+		{"once", 9, "later"},
+		{"once", 2, "sooner"},
+		{"once", 2, "sooner"},
+		{"ask", 0, "1"},
+		{"ate", 0, "2"},
+		{"on", 0, "3"},
+		{"one", 0, ""},
+		{"naïve", 0, "never"},
 	})
 	for key, want := range map[string][]string{
 		"once": {"sooner", "later"},

@@ -16,6 +16,7 @@ type bootable struct {
 	data    []byte
 	release string // as uname -r prints it
 	arch    string // as Go names it
+	modules bool   // modules.ext4 has been written beside it
 }
 
 // maxKernel bounds a kernel, packed and unpacked. Debian's are 14 MB and 53 MB.

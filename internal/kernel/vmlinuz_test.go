@@ -21,17 +21,17 @@ func TestExtract(t *testing.T) {
 		raw  func(t *testing.T) []byte
 		want bootable
 	}{
-		{"vmlinux", func(*testing.T) []byte { return vmlinux }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"vmlinux.gz", func(t *testing.T) []byte { return packGzip(t, vmlinux) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"gzip", func(t *testing.T) []byte { return fakeBzImage(packGzip(t, vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"zstd", func(t *testing.T) []byte { return fakeBzImage(withSize(packZstd(t, vmlinux), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"lz4", func(t *testing.T) []byte { return fakeBzImage(withSize(packLZ4(t, vmlinux), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
+		{"vmlinux", func(*testing.T) []byte { return vmlinux }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"vmlinux.gz", func(t *testing.T) []byte { return packGzip(t, vmlinux) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"gzip", func(t *testing.T) []byte { return fakeBzImage(packGzip(t, vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"zstd", func(t *testing.T) []byte { return fakeBzImage(withSize(packZstd(t, vmlinux), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"lz4", func(t *testing.T) []byte { return fakeBzImage(withSize(packLZ4(t, vmlinux), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
 		{"xz with the x86 filter", func(t *testing.T) []byte {
 			return fakeBzImage(withSize(packWith(t, vmlinux, "xz", "-0", "--check=crc32", "--x86", "--lzma2=preset=0"), vmlinux))
-		}, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"bzip2", func(t *testing.T) []byte { return fakeBzImage(withSize(packWith(t, vmlinux, "bzip2", "-1"), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64"}},
-		{"arm64 Image", func(*testing.T) []byte { return image }, bootable{imageFile, image, "6.6.7-arm", "arm64"}},
-		{"arm64 Image.gz", func(t *testing.T) []byte { return packGzip(t, image) }, bootable{imageFile, image, "6.6.7-arm", "arm64"}},
+		}, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"bzip2", func(t *testing.T) []byte { return fakeBzImage(withSize(packWith(t, vmlinux, "bzip2", "-1"), vmlinux)) }, bootable{vmlinuxFile, vmlinux, testRelease, "amd64", false}},
+		{"arm64 Image", func(*testing.T) []byte { return image }, bootable{imageFile, image, "6.6.7-arm", "arm64", false}},
+		{"arm64 Image.gz", func(t *testing.T) []byte { return packGzip(t, image) }, bootable{imageFile, image, "6.6.7-arm", "arm64", false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
