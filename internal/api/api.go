@@ -81,6 +81,9 @@ const (
 	VMFailed   VMState = "failed" // Reason says why
 )
 
+// Live says whether s is of a VM that has a process.
+func (s VMState) Live() bool { return s == VMStarting || s == VMRunning || s == VMStopping }
+
 // VM is an owned, named machine.
 type VM struct {
 	ID        string  `json:"id"`   // 12 lower-case hex digits

@@ -55,6 +55,16 @@ func (s *Store) PutImage(ctx context.Context, img api.Image) error {
 	return nil
 }
 
+// SetKernel stores the kernel of an image that had none.
+func (s *Store) SetKernel(ctx context.Context, img api.Image) error {
+	_, err := s.db.ExecContext(ctx, "UPDATE images SET kernel_ref = ?, kernel_path = ?, initrd_path = ?, modules_dir = ? WHERE id = ?",
+		img.KernelRef, img.KernelPath, img.InitrdPath, img.ModulesDir, img.ID)
+	if err != nil {
+		return fmt.Errorf("store the kernel of image %s: %w", img.Name, err)
+	}
+	return nil
+}
+
 // DeleteImage removes the row. It is [api.ErrInUse], naming them, while VMs use
 // the image.
 func (s *Store) DeleteImage(ctx context.Context, id string) error {

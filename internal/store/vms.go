@@ -30,13 +30,18 @@ func (s *Store) AddVM(ctx context.Context, vm api.VM) error {
 	_, err := s.db.ExecContext(ctx, "INSERT INTO vms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		vm.ID, vm.Name, vm.ImageID, vm.Ephemeral, vm.CPUs, vm.MemoryMiB, vm.DiskBytes, vm.Dir, fromTime(vm.CreatedAt))
 	if taken(err) {
-		return api.Hint(fmt.Errorf("vm %s: %w", vm.Name, api.ErrExists),
-			fmt.Sprintf("choose another --name, or remove it: banger vm rm %s", vm.Name))
+		return NameTaken(vm.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("store vm %s: %w", vm.Name, err)
 	}
 	return nil
+}
+
+// NameTaken is the error of a VM whose name another one has.
+func NameTaken(name string) error {
+	return api.Hint(fmt.Errorf("vm %s: %w", name, api.ErrExists),
+		fmt.Sprintf("choose another --name, or remove it: banger vm rm %s", name))
 }
 
 // DeleteVM removes the row; removing one that is gone is no error.

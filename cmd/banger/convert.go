@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/dirs"
+	"banger/internal/image"
+	"banger/internal/oci"
+)
+
+func (c *cli) convert() *cobra.Command {
+	var o image.Options
+	var options oci.Options
+	var out, sizeText string
+	cmd := &cobra.Command{
+		Use:   "convert [flags] <ref> -o <disk.ext4>",
+		Short: "Write an OCI image as an ext4 disk, without the daemon",
+		Long: `Write an OCI image as an ext4 disk, without the daemon. The same image, options
+and build of banger give the same bytes on every machine.` + exitHelp,
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out == "" {
+				return usageError{fmt.Errorf("say where to write the disk: -o disk.ext4")}
+			}
+			ref, err := oci.Normalize(args[0])
+			if err != nil {
+				return err
+			}
+			if o.SizeBytes, err = parseSize("size", sizeText); err != nil {
+				return err
+			}
+			d, err := dirs.Find(c.getenv)
+			if err != nil {
+				return err
+			}
+			options.CacheDir = filepath.Join(d.Cache, "oci")
+			options.Progress = c.progress()
+			src, err := oci.Resolve(cmd.Context(), ref, options)
+			if err != nil {
+				return fmt.Errorf("convert %s: %w", ref, err)
+			}
+			disk, err := image.ConvertFile(cmd.Context(), src, out, o, c.progress())
+			if err != nil {
+				return fmt.Errorf("convert %s: %w", ref, err)
+			}
+			c.warnings(disk.Warnings)
+			fmt.Fprintln(c.stdout, out)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&out, "output", "o", "", "the file to write")
+	f.StringVar(&sizeText, "size", "", "exact size of the disk, such as 4G (default: content x 1.25, at least 1 GiB)")
+	f.BoolVar(&o.NoGuestFiles, "no-guest-files", false, "the image alone, nothing of ours")
+	f.BoolVar(&o.Force, "force", false, "replace the output file")
+	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
+	f.StringVar(&options.Platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
+	f.BoolVar(&options.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
+	return cmd
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/client"
+)
+
+func (c *cli) kernel() *cobra.Command {
+	return noun("kernel", "Pull, import, list and remove kernels", c.kernelPull(), c.kernelImport(), c.kernelList(), c.kernelRemove())
+}
+
+func (c *cli) kernelPull() *cobra.Command {
+	var req api.KernelPull
+	cmd := &cobra.Command{
+		Use:   "pull [flags] debian",
+		Short: "Fetch a kernel",
+		Long: `Fetch a kernel and its modules into the store.
+
+  debian   the cloud kernel of Debian, through this machine's own apt sources and
+           keys, with an apt state of our own: no root, nothing is installed` + exitHelp,
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conn, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			req.Source = args[0]
+			var k api.Kernel
+			if err := conn.Stream(cmd.Context(), "kernel.pull", req, c.progress(), &k); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.stdout, k.Name)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&req.Name, "name", "", "name of the kernel (default: that of the source)")
+	return cmd
+}
+
+func (c *cli) kernelImport() *cobra.Command {
+	var req api.KernelImport
+	cmd := &cobra.Command{
+		Use:   "import [flags] <vmlinuz|vmlinux>",
+		Short: "Take a kernel file into the store",
+		Long: `Take a kernel file into the store. A vmlinuz is unpacked; the modules become a
+disk that all VMs share.` + exitHelp,
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			k := api.KernelChoice{KernelPath: args[0], ModulesDir: req.ModulesDir, InitrdPath: req.InitrdPath}
+			if err := absKernel(&k); err != nil {
+				return err
+			}
+			req.Path, req.ModulesDir, req.InitrdPath = k.KernelPath, k.ModulesDir, k.InitrdPath
+			conn, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var imported api.Kernel
+			if err := conn.Stream(cmd.Context(), "kernel.import", req, c.progress(), &imported); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.stdout, imported.Name)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&req.Name, "name", "", "name of the kernel (default: its release)")
+	f.StringVar(&req.ModulesDir, "modules", "", "directory /lib/modules/<release>")
+	f.StringVar(&req.InitrdPath, "initrd", "", "initrd to load before ours")
+	f.BoolVar(&req.Replace, "force", false, "replace a kernel of that name")
+	return cmd
+}
+
+func (c *cli) kernelList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List kernels",
+		Long:    "List kernels; the default one is marked with a star." + exitHelp,
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conn, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var kernels []api.Kernel
+			if err := conn.Call(cmd.Context(), "kernel.list", nil, &kernels); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.stdout, kernels)
+			}
+			rows := make([][]string, len(kernels))
+			for i, k := range kernels {
+				modules := "no"
+				if k.ModulesDir != "" {
+					modules = filepath.Base(k.ModulesDir)
+				}
+				name := k.Name
+				if k.Default {
+					name += " *"
+				}
+				rows[i] = []string{name, k.Release, k.Arch, modules, size(k.SizeBytes), age(k.CreatedAt), k.Source}
+			}
+			return table(c.stdout, []string{"NAME", "RELEASE", "ARCH", "MODULES", "SIZE", "CREATED", "SOURCE"}, rows)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func (c *cli) kernelRemove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm <kernel>...",
+		Short: "Remove kernels",
+		Long:  "Remove kernels. Images that were staged with one keep their copy." + exitHelp,
+		Args:  atLeastOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+				return conn.Call(cmd.Context(), "kernel.rm", api.Named{Name: name}, nil)
+			})
+		},
+	}
+}

@@ -1,0 +1,180 @@
+// Command banger turns OCI images into bootable disks and runs them as
+// microVMs. The nouns are a file each; most of what they do is a call of the
+// daemon's API, and the daemon is started when it is needed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/client"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	// The first signal ends what is being done, and it cleans up; the second
+	// one ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Exit statuses of our own; that of a command in a VM is passed on as it is.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitVM     = 125 // vm run and vm exec: the command could not be started (as docker and podman)
+)
+
+// cli is the surroundings of one command.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	quiet          bool
+}
+
+// run runs one command line and returns its exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	root := c.command()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	called, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(stderr, "banger: %v\nusage: %s\n", err, called.UseLine())
+		return exitUsage
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintf(stderr, "banger: %v\n", err)
+	if hint := api.HintOf(err); hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	if called.Annotations[ownStatus] != "" {
+		return exitVM
+	}
+	return exitFailed
+}
+
+// exitStatus is the "error" of a command in a VM that ended with a status other
+// than 0. There is nothing to print.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// ownStatus marks, in cobra's annotations, commands whose exit status is that of
+// a command in a VM.
+const ownStatus = "own-status"
+
+const exitHelp = `
+
+EXIT STATUS
+  0    done
+  1    not done; the message on standard error says why
+  2    wrong usage`
+
+const exitVMHelp = `
+
+EXIT STATUS
+  The command's own; 128+N when signal N killed it; 126 when it cannot be
+  executed and 127 when it is not found in the VM; 125 when banger itself
+  failed, and the message on standard error says why; 2 for wrong usage.`
+
+func (c *cli) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "banger",
+		Short: "Turn OCI images into bootable disks and run them as microVMs",
+		Long: `banger turns OCI images into bootable disks and runs them as microVMs: no root, no Docker.
+
+  banger vm run docker.io/library/alpine -- uname -a   pull, convert, boot, run, clean up
+  banger image pull debian:bookworm                    keep a bootable image
+  banger convert oci:./layout:tag -o disk.ext4         only the disk`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "no progress, only warnings and errors")
+	root.AddCommand(c.convert(), c.image(), c.kernel(), c.vm(), c.daemon(), c.supervise(), c.version())
+	return root
+}
+
+// noun groups the commands of one kind of thing.
+func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// exactly wants n arguments, and says which when there are others.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s: %d arguments given, %d wanted", cmd.CommandPath(), len(args), n)}
+		}
+		return nil
+	}
+}
+
+func atLeastOne(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageError{fmt.Errorf("%s: name at least one", cmd.CommandPath())}
+	}
+	return nil
+}
+
+// each does one thing to all that are named, prints the name of each that it
+// was done to, and goes on after an error.
+func (c *cli) each(ctx context.Context, names []string, do func(*client.Client, string) error) error {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, name := range names {
+		if err := do(conn, name); err != nil {
+			all = errors.Join(all, err)
+			continue
+		}
+		fmt.Fprintln(c.stdout, name)
+	}
+	return all
+}

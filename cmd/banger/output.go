@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"banger/internal/api"
+)
+
+// Results go to standard output, everything else to standard error.
+
+// printJSON prints v as the API has it, indented.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// table prints rows below a header in aligned columns.
+func table(w io.Writer, header []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{header}, rows...) {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+// size prints bytes for a person.
+func size(bytes int64) string { return units.BytesSize(float64(bytes)) }
+
+// age prints how long ago t was.
+func age(t time.Time) string { return units.HumanDuration(time.Since(t)) + " ago" }
+
+// parseSize reads a size such as 512M or 4G; the units are powers of 1024.
+func parseSize(flag, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := units.RAMInBytes(text)
+	if err != nil || n <= 0 {
+		return 0, usageError{fmt.Errorf("--%s %s: want a size such as 512M or 4G", flag, text)}
+	}
+	return n, nil
+}
+
+// escape makes text from images and guests safe to print: a name may hold
+// anything, also what moves the cursor.
+func escape(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// progress prints the events of a long call as plain lines.
+func (c *cli) progress() api.Progress {
+	const interval = 2 * time.Second // between two lines about one step
+	var mu sync.Mutex                // guards last and the order of lines
+	type state struct {
+		at    time.Time
+		bytes int64
+	}
+	last := map[string]state{}
+	warned := map[string]bool{}
+	return func(e api.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case e.Warning:
+			if !warned[e.Message] {
+				warned[e.Message] = true
+				fmt.Fprintf(c.stderr, "warning: %s\n", escape(e.Message))
+			}
+		case c.quiet:
+		case e.Message != "":
+			fmt.Fprintln(c.stderr, escape(e.Message))
+		case e.Step != "":
+			now := time.Now()
+			was, seen := last[e.Step]
+			if !seen {
+				last[e.Step] = state{now, e.Done}
+				return
+			}
+			whole := e.Done == e.Total && was.bytes != e.Done
+			if now.Sub(was.at) < interval && !whole {
+				return
+			}
+			rate := float64(e.Done-was.bytes) / max(now.Sub(was.at).Seconds(), 1e-3)
+			last[e.Step] = state{now, e.Done}
+			if e.Total > 0 {
+				fmt.Fprintf(c.stderr, "%s: %s of %s, %s/s\n", escape(e.Step), size(e.Done), size(e.Total), size(int64(rate)))
+			} else {
+				fmt.Fprintf(c.stderr, "%s: %s, %s/s\n", escape(e.Step), size(e.Done), size(int64(rate)))
+			}
+		}
+	}
+}
+
+// warnings prints what a conversion warns of, a line for each kind.
+func (c *cli) warnings(all []api.Warning) {
+	count := map[string]int{}
+	for _, w := range all {
+		count[w.Kind]++
+	}
+	for _, w := range all {
+		n := count[w.Kind]
+		if n == 0 {
+			continue
+		}
+		delete(count, w.Kind)
+		more := ""
+		if n > 1 {
+			more = fmt.Sprintf(" (and %d more)", n-1)
+		}
+		fmt.Fprintf(c.stderr, "warning: %s: %s%s\n", escape(w.Path), escape(w.Message), more)
+	}
+}
+
+// fields prints what a show command shows, leaving out what is not there.
+func (c *cli) fields(all [][2]string) {
+	for _, f := range all {
+		if f[1] != "" {
+			fmt.Fprintf(c.stdout, "%-11s %s\n", f[0], escape(f[1]))
+		}
+	}
+}
+
+// quoteAll prints a command line so that its arguments can be told apart.
+func quoteAll(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = a
+		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$`;&|<>()*?") {
+			quoted[i] = strconv.Quote(a)
+		}
+	}
+	return strings.Join(quoted, " ")
+}

@@ -1,0 +1,133 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"banger/ext4"
+	"banger/internal/agent"
+	"banger/internal/api"
+	"banger/internal/guest"
+	"banger/internal/oci"
+	"banger/rootfs"
+)
+
+// FormatNumber is the version of the disks that Convert writes: it changes
+// whenever the same image and options give other bytes than before, and is part
+// of the file system's UUID.
+const FormatNumber = 1
+
+// Options say how a disk is made.
+type Options struct {
+	SizeBytes    int64 // exact; 0: content x 1.25, at least 1 GiB
+	NoGuestFiles bool  // the image alone, nothing of ours
+	Sync         bool  // durable when ConvertFile returns
+	Force        bool  // replace an existing file
+}
+
+// Disk is what a conversion made.
+type Disk struct {
+	SizeBytes int64     // apparent
+	ModTime   time.Time // of the file
+	Warnings  []api.Warning
+}
+
+// ConvertFile writes the image as a file system to path: to a temporary file
+// beside it, which takes the name when it is complete.
+func ConvertFile(ctx context.Context, src *oci.Image, path string, o Options, p api.Progress) (disk Disk, err error) {
+	if _, err := os.Lstat(path); err == nil && !o.Force {
+		return disk, api.Hint(fmt.Errorf("write %s: %w", path, api.ErrExists), "use --force to replace it")
+	}
+	tmp := fmt.Sprintf("%s.%s.tmp", path, newID())
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return disk, err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			err = errors.Join(explain(err, filepath.Dir(path)), os.Remove(tmp))
+		}
+	}()
+	if disk.Warnings, err = Convert(ctx, src, f, o, p); err != nil {
+		return disk, err
+	}
+	if o.Sync {
+		p.Say("disk", "flushing to the host's disk")
+		if err := f.Sync(); err != nil {
+			return disk, err
+		}
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return disk, err
+	}
+	disk.SizeBytes, disk.ModTime = info.Size(), info.ModTime()
+	return disk, os.Rename(tmp, path)
+}
+
+// Convert writes the image as a file system to f: the layers stream into it one
+// after the other, the tree of names is written last. The bytes depend on
+// nothing but the image, the options and this build.
+func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.Progress) ([]api.Warning, error) {
+	var files []agent.File
+	if !o.NoGuestFiles {
+		// Asked for before the first byte is written: a build without an agent
+		// should say so at once.
+		var err error
+		if files, err = guest.Files(); err != nil {
+			return nil, err
+		}
+	}
+	id := identity(src, files, o)
+	w, err := ext4.NewWriter(f, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: src.Created})
+	if err != nil {
+		return nil, err
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	fetched := make(chan error, 1)
+	go func() { fetched <- src.Prefetch(ctx, p) }()
+	defer func() { cancel(); <-fetched }()
+
+	tree := rootfs.New(rootfs.Options{Time: src.Created})
+	for i, layer := range src.Layers {
+		p.Say("layer", fmt.Sprintf("layer %d of %d, %s", i+1, len(src.Layers), units.BytesSize(float64(layer.Size))))
+		if err := apply(ctx, tree, layer, w, p); err != nil {
+			return nil, err
+		}
+	}
+	if err := addFiles(tree, files, src.Created, w); err != nil {
+		return nil, err
+	}
+	if err := writeTree(w, tree); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return warnings(tree), nil
+}
+
+// identity gives the disk names of its own that are the same wherever it is
+// made: the hash of all that its bytes depend on.
+func identity(src *oci.Image, files []agent.File, o Options) func(purpose string) [16]byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "banger disk %d\nsource %s %s\nsize %d\n", FormatNumber, src.Digest, src.Platform, o.SizeBytes)
+	for _, f := range files {
+		fmt.Fprintf(h, "file %q %o %q %x\n", f.Path, f.Mode, f.Link, sha256.Sum256(f.Content))
+	}
+	all := h.Sum(nil)
+	return func(purpose string) (id [16]byte) {
+		sum := sha256.Sum256(append([]byte(purpose), all...))
+		copy(id[:], sum[:])
+		return id
+	}
+}

@@ -1,0 +1,127 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"banger/ext4"
+	"banger/internal/agent"
+	"banger/internal/api"
+	"banger/internal/oci"
+	"banger/rootfs"
+)
+
+// sink lets a tree store content in a file system that is being written.
+type sink struct{ w *ext4.Writer }
+
+func (s sink) WriteContent(r io.Reader, size int64) (rootfs.Content, error) {
+	return s.w.WriteContent(r, size)
+}
+
+// apply streams one layer into the tree and its contents into the disk.
+func apply(ctx context.Context, tree *rootfs.Tree, layer oci.Layer, w *ext4.Writer, p api.Progress) (err error) {
+	r, err := layer.Open(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return tree.Apply(layer.Digest, r, sink{w})
+}
+
+// addFiles puts files on top of the tree, as a last layer would: through links
+// such as lib -> usr/lib, owned by root.
+func addFiles(tree *rootfs.Tree, files []agent.File, created time.Time, w *ext4.Writer) error {
+	for _, f := range files {
+		n := &rootfs.Node{Mode: fs.ModeSymlink | 0o777, Target: f.Link, ModTime: created}
+		if f.Link == "" {
+			content, err := w.WriteContent(strings.NewReader(string(f.Content)), int64(len(f.Content)))
+			if err != nil {
+				return fmt.Errorf("add %s: %w", f.Path, err)
+			}
+			n = &rootfs.Node{Mode: fs.FileMode(f.Mode), ModTime: created, Size: int64(len(f.Content)), Content: content}
+		}
+		if err := tree.Add(f.Path, n); err != nil {
+			return fmt.Errorf("add %s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// writeTree writes the names. Hard links are nodes that come up again.
+func writeTree(w *ext4.Writer, tree *rootfs.Tree) error {
+	if err := w.SetRoot(header(tree.Root)); err != nil {
+		return err
+	}
+	return (&treeWriter{w: w, linked: map[*rootfs.Node]ext4.Ino{}}).directory(ext4.Root, tree.Root, "/")
+}
+
+type treeWriter struct {
+	w      *ext4.Writer
+	linked map[*rootfs.Node]ext4.Ino // nodes of several names that have one already
+}
+
+func (t *treeWriter) directory(parent ext4.Ino, dir *rootfs.Node, at string) error {
+	for name, n := range dir.Children() {
+		if ino, again := t.linked[n]; again {
+			if err := t.w.Link(parent, name, ino); err != nil {
+				return fmt.Errorf("write %s: %w", path.Join(at, name), err)
+			}
+			continue
+		}
+		ino, err := t.w.Create(parent, name, header(n))
+		if err != nil {
+			return fmt.Errorf("write %s: %w", path.Join(at, name), err)
+		}
+		if n.IsDir() {
+			if err := t.directory(ino, n, path.Join(at, name)); err != nil {
+				return err
+			}
+		} else if n.Nlink() > 1 {
+			t.linked[n] = ino
+		}
+	}
+	return nil
+}
+
+func header(n *rootfs.Node) *ext4.Header {
+	h := &ext4.Header{
+		Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Xattrs: n.Xattrs,
+		Major: n.Major, Minor: n.Minor, Target: n.Target,
+	}
+	if c, ok := n.Content.(ext4.Content); ok {
+		h.Content = c
+	}
+	return h
+}
+
+func warnings(tree *rootfs.Tree) []api.Warning {
+	var all []api.Warning
+	for _, w := range tree.Warnings {
+		all = append(all, api.Warning{Kind: string(w.Kind), Layer: w.Layer, Path: w.Path, Message: w.Message})
+	}
+	return all
+}
+
+// explain adds to an error of the writer what the user can do about it.
+func explain(err error, dir string) error {
+	var small *ext4.SizeError
+	switch {
+	case errors.As(err, &small):
+		return api.Hint(err, fmt.Sprintf("use --size %d, or leave --size out", small.Need))
+	case errors.Is(err, syscall.ENOSPC):
+		var st syscall.Statfs_t
+		if syscall.Statfs(dir, &st) != nil {
+			return err
+		}
+		return api.Hint(err, fmt.Sprintf("%s has %d MiB free: make room there, or set BANGER_HOME to a larger disk",
+			dir, st.Bavail*uint64(st.Bsize)>>20))
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"banger/internal/api"
+	"banger/internal/oci"
+)
+
+// Pull makes req.Ref an image of the store. The same name and the same source
+// again is "up to date" when the digest is the same, else the image is replaced;
+// the same name and another source is [api.ErrExists], said before any download.
+// On any error nothing is left behind but cached blobs.
+func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (img api.Image, err error) {
+	ref, err := oci.Normalize(req.Ref)
+	if err != nil {
+		return img, err
+	}
+	name := req.Name
+	if name == "" {
+		name = ref.Name()
+	}
+	if err := api.CheckName("image", name); err != nil {
+		return img, err
+	}
+	free, err := s.lock(ctx, name)
+	if err != nil {
+		return img, err
+	}
+	defer free()
+	old, err := s.Rows.Image(ctx, name)
+	known := err == nil && old.Name == name
+	if err != nil && !errors.Is(err, api.ErrNotFound) {
+		return img, err
+	}
+	if known && old.Ref != ref.String() {
+		return img, nameTaken(name, old)
+	}
+
+	p.Say("resolve", "resolving "+ref.String())
+	src, err := oci.Resolve(ctx, ref, oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, Progress: p})
+	if err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	if known && upToDate(old, src, req) {
+		p.Say("image", fmt.Sprintf("%s is up to date", name))
+		return s.Show(ctx, old.ID)
+	}
+
+	id := newID()
+	stage, final := filepath.Join(s.Dir, id+stagingSuffix), filepath.Join(s.Dir, id)
+	if err := os.MkdirAll(stage, 0o700); err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(stage), os.RemoveAll(final))
+		}
+	}()
+	// The kernel is staged first: a kernel that does not exist should not cost a
+	// download.
+	kernel, err := s.Kernels.Stage(ctx, req.KernelChoice, stage, p)
+	if err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	disk, err := ConvertFile(ctx, src, filepath.Join(stage, rootfsFile), Options{
+		SizeBytes: req.SizeBytes, NoGuestFiles: req.NoGuestFiles, Sync: true,
+	}, p)
+	if err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+
+	img = api.Image{
+		ID: id, Name: name, Ref: ref.String(), Digest: src.Digest, Platform: src.Platform, Managed: true,
+		RootfsPath: filepath.Join(final, rootfsFile), SizeBytes: disk.SizeBytes, AllocatedBytes: allocated(filepath.Join(stage, rootfsFile)),
+		RootfsModTime: disk.ModTime, CreatedAt: time.Now().UTC(),
+		Process: src.Config, Warnings: disk.Warnings,
+	}
+	kernelPaths(&img, kernel, final)
+	if err := publish(stage, final); err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	if err := s.Rows.PutImage(ctx, img); err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	noKernel(img, p)
+	if err := s.DropUnused(context.WithoutCancel(ctx)); err != nil {
+		// The new image is whole; the next start tries again.
+		p.Warn("image", fmt.Sprintf("the replaced image could not be removed: %v", err))
+	}
+	return img, nil
+}
+
+// rootfsFile is the disk in an image's directory.
+const rootfsFile = "rootfs.ext4"
+
+// publish gives the staged directory its name, durably.
+func publish(stage, final string) error {
+	if err := syncDir(stage); err != nil {
+		return err
+	}
+	if err := os.Rename(stage, final); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(final))
+}
+
+// upToDate says whether pulling req again would give what old is.
+func upToDate(old api.Image, src *oci.Image, req api.ImagePull) bool {
+	sameKernel := req.KernelPath == "" && (req.KernelRef == "" || req.KernelRef == old.KernelRef)
+	sameSize := req.SizeBytes == 0 || req.SizeBytes == old.SizeBytes
+	return src.Digest != "" && old.Digest == src.Digest && old.Platform == src.Platform && sameKernel && sameSize && !req.NoGuestFiles
+}
+
+func nameTaken(name string, old api.Image) error {
+	source := old.Ref
+	if source == "" {
+		source = old.RootfsPath
+	}
+	return api.Hint(fmt.Errorf("image %s: %w, from %s", name, api.ErrExists, source),
+		fmt.Sprintf("choose another --name, or remove it: banger image rm %s", name))
+}
