@@ -144,6 +144,9 @@ func (w *Writer) sizeError() error {
 func (w *Writer) settle() error {
 	var dropped []run
 	w.blocks = newBlockMap(&w.lay, min(w.next, w.lay.blocks))
+	for _, r := range w.journal {
+		w.blocks.mark(r)
+	}
 	for i := range w.contents {
 		c := &w.contents[i]
 		for _, e := range w.extentsOf(c) {

@@ -89,14 +89,22 @@ func (w *Writer) squeeze(p []byte, first int, logical, start int64) int64 {
 	return int64(kept / blockSize)
 }
 
-// freeRun returns the free blocks that come next: the rest of a group.
+// freeRun returns the free blocks that come next: to the end of a group at most.
 func (w *Writer) freeRun() run {
 	for {
 		g, off := w.next/blocksPerGroup, w.next%blocksPerGroup
 		off = max(off, w.lay.reserved(g))
-		w.next = g*blocksPerGroup + off
-		if off < blocksPerGroup {
-			return run{w.next, blocksPerGroup - off}
+		r := run{g*blocksPerGroup + off, blocksPerGroup - off}
+		for _, j := range w.journal {
+			if j.start <= r.start && r.start < j.start+j.n {
+				r = run{j.start + j.n, 0} // look again from behind the journal
+			} else if r.start < j.start {
+				r.n = min(r.n, j.start-r.start)
+			}
+		}
+		w.next = r.start
+		if r.n > 0 {
+			return r
 		}
 	}
 }

@@ -10,19 +10,20 @@ func (w *Writer) placeJournal() error {
 	if blocks == 0 {
 		return nil
 	}
-	runs := w.blocks.take(blocks)
-	if runs == nil {
-		return w.sizeError()
+	if w.journal == nil {
+		if w.journal = w.blocks.take(blocks); w.journal == nil {
+			return w.sizeError()
+		}
 	}
 	first := len(w.extents)
-	w.extents = appendRuns(w.extents, first, 0, runs)
+	w.extents = appendRuns(w.extents, first, 0, w.journal)
 	w.contents = append(w.contents, content{
 		size: blocks * blockSize, first: uint32(first), n: uint32(len(w.extents) - first), owner: journalIno})
 	w.inodes[journalIno] = inode{
 		mode: modeRegular | 0o600, links: 1, ref: uint32(len(w.contents) - 1),
 		sec: w.opt.Time.Unix(), nsec: uint32(w.opt.Time.Nanosecond())}
 
-	b, err := w.out.block(runs[0].start)
+	b, err := w.out.block(w.journal[0].start)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type Writer struct {
 	seed     uint32 // of checksums
 	hashSeed [4]uint32
 	lay      layout
+	journal  []run // once the size is known
 
 	out      batch // of everything but the inode tables
 	next     int64 // block where content goes next
@@ -96,6 +97,8 @@ func NewWriter(f File, o Options) (*Writer, error) {
 		if !w.lay.holds(w.need.Blocks, w.need.Inodes) {
 			return nil, w.sizeError()
 		}
+		// Set the journal's place aside while there is a good one.
+		w.journal = newBlockMap(&w.lay, 0).take(w.lay.journal)
 	}
 	if err := f.Truncate(0); err != nil {
 		return nil, err
