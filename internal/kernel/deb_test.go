@@ -48,24 +48,26 @@ func TestReadDebRefuses(t *testing.T) {
 	data := bytes.Index(good, []byte("data.tar"))
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
+	err := readDeb(canceled, bytes.NewReader(good), func(string, *tar.Header, []byte) error { return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: got %v, want %v", err, context.Canceled)
+	}
 	for _, tt := range []struct {
 		name string
-		ctx  context.Context
 		deb  []byte
 		is   error
 	}{
-		{"empty", t.Context(), nil, api.ErrInvalid},
-		{"text", t.Context(), []byte("a package? no"), api.ErrInvalid},
-		{"another archive", t.Context(), bytes.Replace(good, []byte("debian-binary"), []byte("something.cpp"), 1), api.ErrInvalid},
-		{"bad size", t.Context(), append(bytes.Clone(good[:data+48]), "-1        `\n"...), api.ErrInvalid},
-		{"no data", t.Context(), good[:data], io.ErrUnexpectedEOF},
-		{"cut off", t.Context(), good[:len(good)-20], io.ErrUnexpectedEOF},
-		{"lzma", t.Context(), fakeDeb(t, "data.tar.lzma", func([]byte) []byte { return []byte("\x5d\x00\x00\x80\x00\xff\xff\xff") }, nil), errors.ErrUnsupported},
-		{"canceled", canceled, good, context.Canceled},
+		{"empty", nil, api.ErrInvalid},
+		{"text", []byte("a package? no"), api.ErrInvalid},
+		{"another archive", bytes.Replace(good, []byte("debian-binary"), []byte("something.cpp"), 1), api.ErrInvalid},
+		{"bad size", append(bytes.Clone(good[:data+48]), "-1        `\n"...), api.ErrInvalid},
+		{"no data", good[:data], io.ErrUnexpectedEOF},
+		{"cut off", good[:len(good)-20], io.ErrUnexpectedEOF},
+		{"lzma", fakeDeb(t, "data.tar.lzma", func([]byte) []byte { return []byte("\x5d\x00\x00\x80\x00\xff\xff\xff") }, nil), errors.ErrUnsupported},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			err := readDeb(tt.ctx, bytes.NewReader(tt.deb), func(string, *tar.Header, []byte) error { return nil })
+			err := readDeb(t.Context(), bytes.NewReader(tt.deb), func(string, *tar.Header, []byte) error { return nil })
 			if !errors.Is(err, tt.is) {
 				t.Errorf("got %v, want one that is %v", err, tt.is)
 			}

@@ -147,29 +147,30 @@ func TestImportFails(t *testing.T) {
 	})
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
+	if _, err := s.Import(canceled, importRequest(src, ""), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: got %v, want %v", err, context.Canceled)
+	}
 	for _, tt := range []struct {
 		name string
-		ctx  context.Context
 		r    api.KernelImport
 		is   error
 		says string
 	}{
-		{"no file", t.Context(), api.KernelImport{}, api.ErrInvalid, "no file"},
-		{"missing", t.Context(), api.KernelImport{Path: in("none")}, api.ErrNotFound, in("none")},
-		{"relative", t.Context(), api.KernelImport{Path: "vmlinuz"}, api.ErrInvalid, "not absolute"},
-		{"directory", t.Context(), api.KernelImport{Path: src}, api.ErrInvalid, "wrong type"},
-		{"not a kernel", t.Context(), api.KernelImport{Path: in("text")}, api.ErrInvalid, "not a kernel"},
-		{"bad name", t.Context(), api.KernelImport{Path: in("vmlinuz"), Name: "../x"}, api.ErrInvalid, "../x"},
-		{"initrd missing", t.Context(), api.KernelImport{Path: in("vmlinuz"), InitrdPath: in("none")}, api.ErrNotFound, "initrd"},
-		{"modules missing", t.Context(), api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("none")}, api.ErrNotFound, "modules"},
-		{"no modules there", t.Context(), api.KernelImport{Path: in("vmlinuz"), ModulesDir: t.TempDir()}, api.ErrNotFound, "no modules"},
-		{"no module in it", t.Context(), api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("empty")}, api.ErrNotFound, "no modules"},
-		{"another kernel's modules", t.Context(), api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("other")}, api.ErrInvalid, "5.0.0-other"},
-		{"torn module", t.Context(), api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("torn")}, api.ErrInvalid, "kernel/x.ko"},
-		{"canceled", canceled, importRequest(src, ""), context.Canceled, "canceled"},
+		{"no file", api.KernelImport{}, api.ErrInvalid, "no file"},
+		{"missing", api.KernelImport{Path: in("none")}, api.ErrNotFound, in("none")},
+		{"relative", api.KernelImport{Path: "vmlinuz"}, api.ErrInvalid, "not absolute"},
+		{"directory", api.KernelImport{Path: src}, api.ErrInvalid, "wrong type"},
+		{"not a kernel", api.KernelImport{Path: in("text")}, api.ErrInvalid, "not a kernel"},
+		{"bad name", api.KernelImport{Path: in("vmlinuz"), Name: "../x"}, api.ErrInvalid, "../x"},
+		{"initrd missing", api.KernelImport{Path: in("vmlinuz"), InitrdPath: in("none")}, api.ErrNotFound, "initrd"},
+		{"modules missing", api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("none")}, api.ErrNotFound, "modules"},
+		{"no modules there", api.KernelImport{Path: in("vmlinuz"), ModulesDir: t.TempDir()}, api.ErrNotFound, "no modules"},
+		{"no module in it", api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("empty")}, api.ErrNotFound, "no modules"},
+		{"another kernel's modules", api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("other")}, api.ErrInvalid, "5.0.0-other"},
+		{"torn module", api.KernelImport{Path: in("vmlinuz"), ModulesDir: in("torn")}, api.ErrInvalid, "kernel/x.ko"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := s.Import(tt.ctx, tt.r, nil)
+			_, err := s.Import(t.Context(), tt.r, nil)
 			if !errors.Is(err, tt.is) || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want one that is %v and says %q", err, tt.is, tt.says)
 			}
