@@ -1,0 +1,117 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/api"
+)
+
+// clone makes dst a file of size bytes that begins with the content of src. It
+// shares src's blocks where the file system can (FICLONE), and copies them
+// around the holes where not.
+func clone(ctx context.Context, dst, src string, size int64, sync bool, p api.Progress) (err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	how := "shares the image's blocks"
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		copied, err := sparseCopy(ctx, out, in, info.Size(), p)
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", src, err)
+		}
+		how = fmt.Sprintf("copied %d MiB; this file system cannot share blocks", copied>>20)
+	}
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	p.Say("disk", how)
+	if sync {
+		return out.Sync()
+	}
+	return nil
+}
+
+// copyChunk is how much is copied between two looks at the context.
+const copyChunk = 32 << 20
+
+// sparseCopy copies size bytes of in to the empty file out, but not its holes,
+// and returns how many bytes that were.
+func sparseCopy(ctx context.Context, out, in *os.File, size int64, p api.Progress) (copied int64, err error) {
+	for at := int64(0); at < size; {
+		start, end, err := nextData(in, at, size)
+		if err != nil {
+			return copied, err
+		}
+		for start < end {
+			if err := ctx.Err(); err != nil {
+				return copied, err
+			}
+			n, err := copyRange(out, in, start, min(end-start, copyChunk))
+			if err != nil {
+				return copied, err
+			}
+			start, copied = start+n, copied+n
+			p.Count("disk", start, size)
+		}
+		at = end
+	}
+	return copied, nil
+}
+
+// nextData returns the first stretch of data at or after at; an empty one at
+// size when only a hole is left.
+func nextData(f *os.File, at, size int64) (start, end int64, err error) {
+	start, err = unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO): // lseek(2): beyond the last data
+		return size, size, nil
+	case errors.Is(err, unix.EINVAL): // a file system that does not know holes
+		return at, size, nil
+	case err != nil:
+		return 0, 0, os.NewSyscallError("lseek", err)
+	}
+	end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
+	return min(start, size), min(end, size), os.NewSyscallError("lseek", err)
+}
+
+// copyRange copies up to n bytes at the same offset of both files; within the
+// kernel where it can.
+func copyRange(out, in *os.File, at, n int64) (int64, error) {
+	from, to := at, at
+	for {
+		done, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(n), 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && done > 0:
+			return int64(done), nil
+		case err == nil || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) ||
+			errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM):
+			// copy_file_range(2) may decline for reasons of its own.
+			done, err := io.Copy(io.NewOffsetWriter(out, at), io.NewSectionReader(in, at, n))
+			if err == nil && done < n {
+				err = io.ErrUnexpectedEOF // the image is being cut
+			}
+			return done, err
+		default:
+			return 0, os.NewSyscallError("copy_file_range", err)
+		}
+	}
+}
