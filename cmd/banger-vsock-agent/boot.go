@@ -52,7 +52,10 @@ func boot() error {
 	if err := mountRun(next.name == initBanger); err != nil {
 		return err
 	}
-	mountModules()
+	modules, err := mountModules()
+	if err != nil {
+		warn("init: %v", err)
+	}
 	setClock(cfg.Time)
 	if err := setNetwork(cfg.Network); err != nil {
 		warn("init: %v", err) // a guest without a network can still be reached
@@ -67,7 +70,7 @@ func boot() error {
 	if next.name == initBanger {
 		return stay(cfg, record)
 	}
-	return handOff(cfg, next, record, self)
+	return handOff(cfg, next, handedOver{record, self, modules})
 }
 
 // setClock sets the clock when it is far off: some machines have no RTC. The

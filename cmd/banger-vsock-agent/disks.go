@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,23 +102,21 @@ func extent(super []byte) (blocks, blockSize uint64) {
 	return blocks, 1024 << le.Uint32(super[0x18:])
 }
 
-// mountModules mounts the kernel's modules where modprobe looks for them. A
-// kernel may have none, and a root without them still boots.
-func mountModules() {
+// mountModules mounts the kernel's modules where modprobe looks for them, and
+// returns where that is, or "" when there is nothing to mount or nothing in the
+// image that could use it.
+func mountModules() (string, error) {
 	device, _ := lookForDisk(agent.ModulesSerial)
-	if device == "" {
-		return
+	if _, err := os.Stat("/lib"); device == "" || err != nil {
+		return "", nil
 	}
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		warn("init: mount modules: %v", err)
-		return
+	release, err := kernelRelease()
+	if err != nil {
+		return "", err
 	}
-	dir := filepath.Join("/lib/modules", unix.ByteSliceToString(name.Release[:]))
-	if _, err := os.Stat("/lib"); errors.Is(err, fs.ErrNotExist) {
-		return // the image has nothing that could load a module
+	dir, err := resolve("/", filepath.Join("/lib/modules", release))
+	if err != nil {
+		return "", err
 	}
-	if err := (mountPoint{device, dir, "ext4", unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV, ""}).mount(); err != nil {
-		warn("init: %v", err)
-	}
+	return dir, mountPoint{device, dir, "ext4", unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV, ""}.mount()
 }

@@ -65,7 +65,8 @@ func (g *guest) Exec(call *agent.Call) error {
 	return g.main.run(g.children, j, call.Exit)
 }
 
-// job fills in what the request leaves to the image.
+// job fills in what the request leaves to the image. The image's own working
+// directory is there in every container, even if no layer has made it.
 func (g *guest) job(r agent.ExecRequest) job {
 	p := g.cfg.Process
 	if r.Main && len(r.Args) == 0 {
@@ -74,11 +75,12 @@ func (g *guest) job(r agent.ExecRequest) job {
 	if r.User == "" {
 		r.User = p.User
 	}
+	makeDir := r.Main || r.Dir == ""
 	if r.Dir == "" {
 		r.Dir = p.Dir
 	}
 	r.Env = mergeEnv(p.Env, r.Env)
-	return job{ExecRequest: r, makeDir: r.Main}
+	return job{ExecRequest: r, makeDir: makeDir}
 }
 
 // Wait implements agent.Handler.

@@ -19,13 +19,28 @@ import (
 // installedAgent is where an image that we converted has its agent.
 const installedAgent = "/usr/local/bin/banger-vsock-agent"
 
+// handedOver is what the boot leaves to the service beside the configuration.
+type handedOver struct {
+	record  *phases
+	self    *os.File // the agent's program
+	modules string   // where the kernel's modules are mounted, or ""
+}
+
 // handOff makes next PID 1. It returns only with an error.
-func handOff(cfg agent.Config, next pid1, record *phases, self *os.File) error {
-	if err := leaveRuntime(cfg, next, self); err != nil {
+func handOff(cfg agent.Config, next pid1, over handedOver) error {
+	if over.modules != "" {
+		// It is read-only and stays to the end: without this, systemd would try to
+		// unmount it at shutdown, while its own udev holds it.
+		cfg.Runtime = append(cfg.Runtime, agent.File{
+			Path: "/run/systemd/system/" + mountUnit(over.modules) + ".d/banger.conf", Mode: 0o644,
+			Content: []byte("[Unit]\nDefaultDependencies=no\n"),
+		})
+	}
+	if err := leaveRuntime(cfg, next, over.self); err != nil {
 		return err
 	}
-	record.mark(phaseHandoff)
-	if err := record.write(phasesPath); err != nil {
+	over.record.mark(phaseHandoff)
+	if err := over.record.write(phasesPath); err != nil {
 		return err
 	}
 	if next.name != initSystemd {
@@ -72,6 +87,23 @@ func leaveRuntime(cfg agent.Config, next pid1, self *os.File) error {
 		return fmt.Errorf("leave the agent: %w", err)
 	}
 	return replaceInstalled()
+}
+
+// mountUnit is what systemd calls a mount point; systemd.unit(5), "string
+// escaping".
+func mountUnit(dir string) string {
+	var b strings.Builder
+	for i, c := range []byte(strings.Trim(dir, "/")) {
+		switch {
+		case c == '/':
+			b.WriteByte('-')
+		case c == '_', c == ':', c == '.' && i > 0, c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String() + ".mount"
 }
 
 // leave makes one file below /run, which is ours and new.

@@ -27,11 +27,12 @@ func loadModules(files []string) {
 }
 
 func initrdModules() []string {
-	var name unix.Utsname
-	if unix.Uname(&name) != nil {
+	release, err := kernelRelease()
+	if err != nil {
+		warn("init: %v", err)
 		return nil
 	}
-	dir := filepath.Join("/lib/modules", unix.ByteSliceToString(name.Release[:]))
+	dir := filepath.Join("/lib/modules", release)
 	if _, err := os.Stat(filepath.Join(dir, "modules.dep")); err != nil {
 		return nil // a kernel that needs no modules
 	}
@@ -43,6 +44,15 @@ func initrdModules() []string {
 		files[i] = filepath.Join(dir, file)
 	}
 	return files
+}
+
+// kernelRelease is what uname -r prints.
+func kernelRelease() (string, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(name.Release[:]), nil
 }
 
 // loadModule loads one file. The kernel itself knows compressed ones (since

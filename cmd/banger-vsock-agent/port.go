@@ -29,26 +29,30 @@ func findPort() (string, error) {
 	return "", fmt.Errorf("find port %q in %s: %w", agent.PortName, class, fs.ErrNotExist)
 }
 
-// openPort opens the port and waits until a host is there. Opening it anew for
-// each host drops what an earlier one left in it.
+// openPort opens the port. Doing so anew for each host drops what an earlier
+// one left in it.
 func openPort(device string) (*os.File, error) {
 	// Non-blocking makes the runtime poll it: only then does Close end a Read.
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open port: %w", err)
 	}
-	raw, err := f.SyscallConn()
+	return f, nil
+}
+
+// awaitHost waits until a host is there. Without one a Read returns 0 at once
+// and poll says POLLHUP for ever, so neither can be waited with. A host that
+// comes wakes those who wait for room to write, and the runtime's poller tells
+// of wakings (EPOLLET), not of states.
+func awaitHost(port *os.File) error {
+	raw, err := port.SyscallConn()
 	if err == nil {
-		// Without a host Read returns 0 at once and poll says POLLHUP for ever, so
-		// neither can be waited with. A host that comes wakes those who wait for
-		// room to write, and the runtime's poller tells of wakings, not of states.
 		err = raw.Write(func(fd uintptr) bool { return !hungUp(fd) })
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("await a host on the port: %w", err)
+		return fmt.Errorf("await a host on the port: %w", err)
 	}
-	return f, nil
+	return nil
 }
 
 func hungUp(fd uintptr) bool {
@@ -59,17 +63,21 @@ func hungUp(fd uintptr) bool {
 
 // servePort answers one host after the other. It does not return.
 func servePort(s *agent.Server, device string, ready func()) {
-	wait := 10 * time.Millisecond
-	for {
-		f, err := openPort(device)
+	for pause := time.Duration(0); ; time.Sleep(pause) {
+		port, err := openPort(device)
 		if err != nil {
 			warn("%v", err) // such as an old agent that still has it open
-			time.Sleep(wait)
-			wait = min(2*wait, time.Second)
+			pause = min(2*pause+10*time.Millisecond, time.Second)
 			continue
 		}
-		wait = 10 * time.Millisecond
 		ready()
-		s.Serve(f) // ends with the host; why is of no interest to the next one
+		pause = 0
+		if err := awaitHost(port); err != nil {
+			warn("%v", err)
+			port.Close()
+			pause = time.Second
+			continue
+		}
+		s.Serve(port) // ends with the host; why is of no interest to the next one
 	}
 }

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	helloInterval = 250 * time.Millisecond
+	helloInterval = 100 * time.Millisecond
 
 	// A host that vanished may have left the guest in the middle of a frame;
 	// what we send would then be taken for the rest of it. Filling it up ends
 	// that session: a newline is no yamux version. Once early, then rarely,
 	// because a guest that is still booting has to read it all.
-	flushFirst = 8 // hellos
-	flushEvery = 40
+	flushFirst = 20 // hellos
+	flushEvery = 100
 	flushSize  = 2 * maxData
 
 	maxLine = 128
