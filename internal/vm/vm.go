@@ -241,6 +241,9 @@ func (h *Host) Remove(id string) error {
 	}
 	removing := filepath.Join(h.Dir, removingPrefix+id)
 	err = os.Rename(h.dir(id), removing)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock.Close() // somebody else did so while we waited for the lock
+	}
 	if err == nil {
 		err = errors.Join(os.RemoveAll(removing), os.RemoveAll(h.runDir(id)))
 	}
