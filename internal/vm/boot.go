@@ -59,7 +59,7 @@ func (s *supervisor) tryBoot(ctx context.Context) (vmm.Instance, error) {
 	if a, ok := in.(vmm.Answerer); ok {
 		a.Answered()
 	}
-	t.guest(info.Phases, time.Now())
+	t.guest(info, time.Now())
 	err = s.board.set(func(st *state) {
 		if st.State == api.VMStarting { // and not stopping
 			st.State = api.VMRunning
@@ -127,12 +127,11 @@ func (t *timeline) mark(name string, at time.Time) {
 	t.last = at
 }
 
-// guest adds the phases of the guest. Its clock starts with its kernel, which is
-// near the first byte from its console; what the clocks do not agree on falls
-// into the last phase, until the host has the agent's answer.
-func (t *timeline) guest(points []agent.Phase, answered time.Time) {
-	var before time.Duration
-	for i, p := range points {
+// guest adds the phases of the guest, whose clock begins some time after its
+// kernel (timekeeping_init); how long, the answer tells that came just now.
+func (t *timeline) guest(info agent.Info, answered time.Time) {
+	before := -max(0, answered.Sub(t.last)-info.Uptime)
+	for i, p := range info.Phases {
 		name := p.Name
 		if i == 0 {
 			name = "kernel" // until the first of our code runs
@@ -140,5 +139,5 @@ func (t *timeline) guest(points []agent.Phase, answered time.Time) {
 		t.phases = append(t.phases, api.Phase{Name: name, Duration: p.At - before})
 		before = p.At
 	}
-	t.phases = append(t.phases, api.Phase{Name: "answer", Duration: max(0, answered.Sub(t.last)-before)})
+	t.phases = append(t.phases, api.Phase{Name: "answer", Duration: info.Uptime - before})
 }

@@ -158,7 +158,7 @@ func (g *fakeGuest) Info() vmm.Info { return g.info }
 type fakeAgent struct{ *fakeGuest }
 
 func (fakeAgent) Health() agent.Info {
-	return agent.Info{Init: "banger", Phases: []agent.Phase{
+	return agent.Info{Init: "banger", Uptime: 760 * time.Millisecond, Phases: []agent.Phase{
 		{Name: "init", At: 500 * time.Millisecond}, {Name: "root", At: 700 * time.Millisecond}, {Name: "agent", At: 750 * time.Millisecond},
 	}}
 }

@@ -3,8 +3,11 @@ package vm
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
+	"banger/internal/agent"
 	"banger/internal/api"
 )
 
@@ -61,5 +64,24 @@ func TestTornStateIsStopped(t *testing.T) {
 	}
 	if st, err := readState(dir); err != nil || st.State != api.VMStopped {
 		t.Errorf("got %v, %v; want stopped", st.State, err)
+	}
+}
+
+// The guest's clock began 300 ms after its kernel printed its first byte.
+func TestTimelineOfTheGuest(t *testing.T) {
+	t.Parallel()
+	first := time.Unix(100, 0)
+	tl := timeline{last: first}
+	tl.guest(agent.Info{
+		Uptime: 1100 * time.Millisecond,
+		Phases: []agent.Phase{{Name: "init", At: 700 * time.Millisecond}, {Name: "agent", At: time.Second}},
+	}, first.Add(1400*time.Millisecond))
+	want := []api.Phase{
+		{Name: "kernel", Duration: time.Second},
+		{Name: "agent", Duration: 300 * time.Millisecond},
+		{Name: "answer", Duration: 100 * time.Millisecond},
+	}
+	if !slices.Equal(tl.phases, want) {
+		t.Errorf("got %v, want %v", tl.phases, want)
 	}
 }

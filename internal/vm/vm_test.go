@@ -217,8 +217,9 @@ func TestLifeOfAVM(t *testing.T) {
 	var phases []string
 	for _, p := range vm.Phases {
 		phases = append(phases, p.Name)
-		if p.Name == "root" && p.Duration != 200*time.Millisecond {
-			t.Errorf("phase root: got %v, want 200ms", p.Duration)
+		want := map[string]time.Duration{"root": 200 * time.Millisecond, "answer": 10 * time.Millisecond}
+		if d, ok := want[p.Name]; ok && p.Duration != d {
+			t.Errorf("phase %s: got %v, want %v", p.Name, p.Duration, d)
 		}
 	}
 	if want := []string{"clone", "initramfs", "accelerator", "vmm", "kernel", "root", "agent", "answer"}; !slices.Equal(phases, want) {
