@@ -182,12 +182,14 @@ func (l ownerOnly) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uid, err := peerUID(conn); err == nil && (uid == l.uid || uid == 0) {
+		if uid, err := peerUID(conn); err == nil && l.admits(uid) {
 			return conn, nil
 		}
 		conn.Close()
 	}
 }
+
+func (l ownerOnly) admits(uid int) bool { return uid == l.uid || uid == 0 }
 
 func peerUID(conn net.Conn) (int, error) {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
