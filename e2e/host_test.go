@@ -37,6 +37,12 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newHostIn(t, home)
+}
+
+// newHostIn makes the home in a directory, which is removed at the end.
+func newHostIn(t *testing.T, home string) *host {
+	t.Helper()
 	accel := os.Getenv("BANGER_ACCEL")
 	if accel == "" {
 		accel = "tcg"

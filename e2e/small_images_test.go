@@ -86,6 +86,12 @@ func rootFS(t *testing.T, img v1.Image) v1.RootFS {
 	return c.RootFS
 }
 
+// oneFile makes an image of one file with that text.
+func oneFile(t *testing.T, text string) v1.Image {
+	t.Helper()
+	return image(t, v1.Config{}, layer(t, file("etc/hostname", 0o644, []byte(text+"\n"))))
+}
+
 // writeLayout writes an OCI layout with the one image and returns its ref.
 func writeLayout(t *testing.T, img v1.Image) string {
 	t.Helper()
