@@ -40,7 +40,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			options.Progress = c.progress()
 			src, err := oci.Resolve(cmd.Context(), ref, options)
 			if err != nil {
-				return fmt.Errorf("convert %s: %w", ref, err)
+				return err
 			}
 			disk, err := image.ConvertFile(cmd.Context(), src, out, o, c.progress())
 			if err != nil {

@@ -43,7 +43,7 @@ guest agent added and a kernel beside it.
 				return err
 			}
 			req.Ref = args[0]
-			img, err := c.pull(cmd.Context(), conn, req)
+			img, err := c.pull(cmd.Context(), conn, req, c.progress())
 			if err != nil {
 				return err
 			}
@@ -89,15 +89,15 @@ func absKernel(k *api.KernelChoice) error {
 	return nil
 }
 
-// pull pulls with progress; a ref with a relative path means one of ours.
-func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull) (api.Image, error) {
+// pull pulls; a relative path in the ref is one of ours, not of the daemon's.
+func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull, p api.Progress) (api.Image, error) {
 	var img api.Image
 	ref, err := oci.Normalize(req.Ref)
 	if err != nil {
 		return img, err
 	}
 	req.Ref = ref.String()
-	err = conn.Stream(ctx, "image.pull", req, c.progress(), &img)
+	err = conn.Stream(ctx, "image.pull", req, p, &img)
 	if err == nil {
 		c.warnings(img.Warnings)
 	}

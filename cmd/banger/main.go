@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -108,22 +109,16 @@ EXIT STATUS
   failed, and the message on standard error says why; 2 for wrong usage.`
 
 func (c *cli) command() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "banger",
-		Short: "Turn OCI images into bootable disks and run them as microVMs",
-		Long: `banger turns OCI images into bootable disks and runs them as microVMs: no root, no Docker.
+	root := noun("banger", "Turn OCI images into bootable disks and run them as microVMs",
+		c.convert(), c.image(), c.kernel(), c.vm(), c.daemon(), c.supervise(), c.version())
+	root.Long = `banger turns OCI images into bootable disks and runs them as microVMs: no root, no Docker.
 
   banger vm run docker.io/library/alpine -- uname -a   pull, convert, boot, run, clean up
   banger image pull debian:bookworm                    keep a bootable image
-  banger convert oci:./layout:tag -o disk.ext4         only the disk`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              cobra.NoArgs,
-	}
+  banger convert oci:./layout:tag -o disk.ext4         only the disk`
+	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "no progress, only warnings and errors")
-	root.AddCommand(c.convert(), c.image(), c.kernel(), c.vm(), c.daemon(), c.supervise(), c.version())
 	return root
 }
 
@@ -134,12 +129,17 @@ func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
 		Short: short,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])}
+				err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+				if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+					err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+				}
+				return usageError{err}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.SuggestionsMinimumDistance = 2 // edits; what cobra itself takes
 	cmd.AddCommand(verbs...)
 	return cmd
 }

@@ -45,7 +45,7 @@ func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (im
 	p.Say("resolve", "resolving "+ref.String())
 	src, err := oci.Resolve(ctx, ref, oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, Progress: p})
 	if err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
+		return img, err
 	}
 	if known && upToDate(old, src, req) {
 		p.Say("image", fmt.Sprintf("%s is up to date", name))
