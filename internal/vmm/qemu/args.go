@@ -13,7 +13,7 @@ import (
 const (
 	consoleFD = 3 + iota // write end of a pipe
 	agentFD              // listening socket
-	qmpFD                // listening socket
+	qmpFD                // connected socket
 )
 
 // tuning is what is found out about the host at each start.
@@ -50,7 +50,7 @@ func args(m vmm.Machine, t tuning) []string {
 		"-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD),
 		"-device", "virtio-serial-device",
 		"-device", "virtserialport,chardev=agent,name=" + agent.PortName,
-		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD),
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 		"-device", "virtio-rng-device",
 	}

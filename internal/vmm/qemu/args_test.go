@@ -42,7 +42,7 @@ func TestArgs(t *testing.T) {
 -chardev socket,id=agent,fd=4,server=on,wait=off
 -device virtio-serial-device
 -device virtserialport,chardev=agent,name=banger.agent
--chardev socket,id=qmp,fd=5,server=on,wait=off
+-chardev socket,id=qmp,fd=5
 -mon chardev=qmp,mode=control
 -device virtio-rng-device
 -drive id=disk0,file=/vms/1/disk.ext4,format=raw,if=none,cache=writeback,aio=threads,discard=unmap,detect-zeroes=unmap

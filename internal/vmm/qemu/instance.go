@@ -18,13 +18,13 @@ import (
 
 // instance is one QEMU process. It implements [vmm.Instance] and [vmm.Answerer].
 type instance struct {
-	cmd                *exec.Cmd
-	accel              string
-	agentPath, qmpPath string
-	startedAt          time.Time
-	warnings           []string
-	stderr             tail
-	proof              proof // of KVM; the zero value when it does not run with it
+	cmd       *exec.Cmd
+	accel     string
+	agentPath string
+	startedAt time.Time
+	warnings  []string
+	stderr    tail
+	proof     proof // of KVM; the zero value when it does not run with it
 
 	output  chan struct{}             // closed at the first byte from the console
 	firstAt atomic.Pointer[time.Time] // when that was
@@ -127,14 +127,11 @@ func (in *instance) exitError() error {
 	return fmt.Errorf("QEMU ended (%s)", how)
 }
 
-func (in *instance) removeSockets() error {
-	var errs []error
-	for _, path := range []string{in.agentPath, in.qmpPath} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+func (in *instance) removeSocket() error {
+	if err := os.Remove(in.agentPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // tail is a writer that keeps the last maxTail bytes.

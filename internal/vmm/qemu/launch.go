@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/vmm"
 )
@@ -19,6 +23,7 @@ import (
 type launch struct {
 	binary  string
 	machine vmm.Machine
+	log     *slog.Logger
 }
 
 // kvm runs the machine with KVM; a guest that is silent for longer than
@@ -51,74 +56,91 @@ func (l launch) tcg(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// spawn starts QEMU. The sockets are bound here and inherited by it, so they
-// accept connections when spawn returns.
+// spawn starts QEMU. The agent's socket is bound here and inherited by it, so it
+// takes connections when spawn returns.
 func (l launch) spawn(t tuning) (*instance, error) {
 	m := l.machine
 	in := &instance{
 		accel:     t.accel,
 		agentPath: filepath.Join(m.RunDir, "agent.sock"),
-		qmpPath:   filepath.Join(m.RunDir, "qmp.sock"),
 		output:    make(chan struct{}),
 		done:      make(chan struct{}),
 	}
-	var files []*os.File
-	defer func() {
-		for _, f := range files {
-			_ = f.Close() // ours, after QEMU has inherited its own
-		}
-	}()
-	log, err := openConsoleLog(m.Dir)
+	console, err := openConsoleLog(m.Dir)
 	if err != nil {
 		return nil, err
 	}
-	r, w, err := os.Pipe()
+	ours, theirs, err := in.connections()
 	if err != nil {
-		return nil, errors.Join(err, log.close())
+		return nil, errors.Join(err, console.close())
 	}
-	files = append(files, w)
-	for _, path := range []string{in.agentPath, in.qmpPath} {
-		f, err := listen(path)
-		if err != nil {
-			return nil, errors.Join(err, r.Close(), log.close())
-		}
-		files = append(files, f)
-	}
+	defer closeAll(theirs[:]) // QEMU has its own by then
 	in.cmd = exec.Command(l.binary, args(m, t)...)
 	in.cmd.Dir = m.Dir
 	in.cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no secrets of ours
 	in.cmd.Stderr = &in.stderr
 	in.cmd.Stdout = &in.stderr
 	in.cmd.WaitDelay = time.Second
-	in.cmd.ExtraFiles = files
+	in.cmd.ExtraFiles = theirs[:]
 	in.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
-	go in.run(started, r, log)
+	go in.run(started, ours, console, l.log)
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	return in, nil
 }
 
+// connections makes what leads to QEMU: our ends, which are the console's and
+// that of QMP, and QEMU's in the order of their descriptors.
+func (in *instance) connections() (ours [2]*os.File, theirs [3]*os.File, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(ours[:])
+			closeAll(theirs[:])
+		}
+	}()
+	if ours[0], theirs[consoleFD-3], err = os.Pipe(); err != nil {
+		return ours, theirs, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return ours, theirs, os.NewSyscallError("socketpair", err)
+	}
+	ours[1], theirs[qmpFD-3] = os.NewFile(uintptr(pair[0]), "qmp"), os.NewFile(uintptr(pair[1]), "qmp")
+	theirs[agentFD-3], err = listen(in.agentPath)
+	return ours, theirs, err
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // a nil one, too
+	}
+}
+
 // run starts the process and sees it to its end, on one thread: the kernel sends
 // the parent-death signal when the *thread* that forked ends (prctl(2)), and the
 // Go runtime ends idle threads as it likes.
-func (in *instance) run(started chan<- error, console *os.File, log *consoleLog) {
+func (in *instance) run(started chan<- error, ours [2]*os.File, console *consoleLog, log *slog.Logger) {
 	runtime.LockOSThread()
 	in.startedAt = time.Now()
 	if err := in.cmd.Start(); err != nil {
-		started <- errors.Join(err, console.Close(), log.close(), in.removeSockets())
+		closeAll(ours[:])
+		started <- errors.Join(err, console.close(), in.removeSocket())
 		return
 	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		in.logErr = log.copy(console, in.sawOutput)
-	}()
+	var readers sync.WaitGroup
+	readers.Go(func() { in.logErr = console.copy(ours[0], in.sawOutput) })
+	readers.Go(func() {
+		if err := resumeWhenFull(ours[1], fullDiskPause, log); err != nil && !in.killed.Load() {
+			log.Debug("end of QMP", "error", err)
+		}
+	})
 	started <- nil
 	in.err = in.cmd.Wait()
-	<-drained
-	in.closeErr = errors.Join(console.Close(), log.close(), in.removeSockets())
+	readers.Wait()
+	closeAll(ours[:])
+	in.closeErr = errors.Join(console.close(), in.removeSocket())
 	close(in.done)
 }
 

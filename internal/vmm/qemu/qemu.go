@@ -12,8 +12,8 @@
 // are printed within milliseconds.
 //
 // QEMU has no privileges beyond its user's, a seccomp filter that denies it new
-// processes and privileges, and no monitor but the QMP socket in Machine.RunDir.
-// It dies with the process that started it.
+// processes and privileges, and no monitor but QMP on a socket that only this
+// driver has. It dies with the process that started it.
 //
 // The guest's network is QEMU's user-mode one. The guest reaches what the host's
 // user reaches, and the host's loopback through 10.0.2.2: do not run a hostile
@@ -78,7 +78,7 @@ func (d *Driver) Start(ctx context.Context, m vmm.Machine) (vmm.Instance, error)
 	if err := rotateConsoleLog(m.Dir); err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", m.Name, err)
 	}
-	in, err := d.start(ctx, launch{binary: binary, machine: m})
+	in, err := d.start(ctx, launch{binary: binary, machine: m, log: d.log()})
 	if err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", m.Name, err)
 	}
