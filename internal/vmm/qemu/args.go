@@ -91,7 +91,7 @@ func cmdline(m vmm.Machine, t tuning) []string {
 	}
 	if t.accel == "tcg" {
 		// Speculation is not emulated, so nothing leaks by it.
-		p = append(p, "mitigations=off", "nokaslr")
+		p = append(p, "mitigations=off")
 		// The calibration against the PIT fails on a busy host, and then the
 		// guest hangs for good. TCG's counter is the host's.
 		if t.tscKHz > 0 {
