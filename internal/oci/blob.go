@@ -39,7 +39,7 @@ type cachedBlob struct {
 	desc     v1.Descriptor
 
 	mu      sync.Mutex
-	flight  *flight       // the download under way, or nil
+	flight  *flight       // the download under way or done, or nil
 	file    *os.File      // the partial file of the flight, when it may be followed
 	ready   int64         // bytes of file that may be followed; 0 without file
 	whole   bool          // the blob is verified; it is in file or, without one, in the cache
@@ -47,7 +47,8 @@ type cachedBlob struct {
 	changed chan struct{} // closed and replaced when any of these changes
 }
 
-// flight is one download, awaited by all who want the blob.
+// flight is one download, shared by all who want the blob. Its error is kept:
+// who asks later is not made to wait for as many tries again.
 type flight struct {
 	done chan struct{}
 
@@ -69,32 +70,39 @@ func (b *cachedBlob) update(change func()) {
 // and we are not, it takes over.
 func (b *cachedBlob) fetch(ctx context.Context, p api.Progress) error {
 	for {
-		b.mu.Lock()
-		other := b.flight
-		if other == nil {
-			break
+		f, ours := b.board()
+		if ours {
+			f.err = b.download(ctx, p)
+			if mismatch := (*MismatchError)(nil); f.err != nil && !errors.As(f.err, &mismatch) {
+				f.err = fmt.Errorf("fetch %s: %w", object(b.desc), f.err)
+			}
+			f.abandoned = f.err != nil && ctx.Err() != nil
+			if f.abandoned {
+				b.update(func() { b.flight = nil })
+			}
+			close(f.done)
+			return f.err
 		}
-		b.mu.Unlock()
 		select {
-		case <-other.done:
-			if !other.abandoned {
-				return other.err
+		case <-f.done:
+			if !f.abandoned {
+				return f.err
 			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	f := &flight{done: make(chan struct{})}
-	b.flight = f
-	b.mu.Unlock()
-	f.err = b.download(ctx, p)
-	if mismatch := (*MismatchError)(nil); f.err != nil && !errors.As(f.err, &mismatch) {
-		f.err = fmt.Errorf("fetch %s: %w", object(b.desc), f.err)
+}
+
+// board returns the flight there is, or a new one, which is the caller's to make.
+func (b *cachedBlob) board() (f *flight, ours bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.flight != nil {
+		return b.flight, false
 	}
-	f.abandoned = f.err != nil && ctx.Err() != nil
-	b.update(func() { b.flight = nil })
-	close(f.done)
-	return f.err
+	b.flight = &flight{done: make(chan struct{})}
+	return b.flight, true
 }
 
 // download brings the blob into the cache: from nothing, or from what an earlier
@@ -111,7 +119,7 @@ func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
 		b.update(func() { b.whole, b.writer = true, b.flight })
 		return nil
 	}
-	defer f.Close()
+	defer unlock(f)
 	defer b.update(func() { b.file, b.ready = nil, 0 })
 	fi, err := f.Stat()
 	if err != nil {
@@ -234,7 +242,7 @@ func (a *appender) write(p []byte) error {
 }
 
 func (b *cachedBlob) damaged(err error) error {
-	b.update(func() { b.whole = false })
+	b.update(func() { b.whole, b.flight = false, nil })
 	os.Remove(b.registry.cache.path(b.desc))
 	return api.Hint(err, "the damaged blob was removed from the cache: pull again")
 }

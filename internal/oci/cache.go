@@ -96,7 +96,7 @@ func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.F
 		if err == nil && c.current(f, d) {
 			if ok, err := c.has(d); ok || err != nil {
 				os.Remove(f.Name())
-				return nil, errors.Join(err, f.Close())
+				return nil, errors.Join(err, unlock(f))
 			}
 			return f, nil
 		}
@@ -119,6 +119,12 @@ func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.F
 	}
 }
 
+// unlock ends the lock and closes the file. Closing alone keeps the lock for
+// readers that follow by a duplicate of f.
+func unlock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 // current reports whether f still is the partial file by its name.
 func (c cache) current(f *os.File, d v1.Descriptor) bool {
 	open, err := f.Stat()
@@ -129,7 +135,7 @@ func (c cache) current(f *os.File, d v1.Descriptor) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
-// commit gives a verified partial file its name. The lock ends when f is closed.
+// commit gives a verified partial file its name.
 func (c cache) commit(f *os.File, d v1.Descriptor) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("sync blob: %w", err)
@@ -154,7 +160,7 @@ func (c cache) write(ctx context.Context, d v1.Descriptor, data []byte) error {
 	if err != nil || f == nil {
 		return err
 	}
-	defer f.Close()
+	defer unlock(f)
 	if err := f.Truncate(0); err != nil {
 		return fmt.Errorf("write blob: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -40,13 +41,8 @@ func newWire(host string, plain bool, stall time.Duration) *wire {
 
 // RoundTrip implements [http.RoundTripper].
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	host := req.URL.Hostname()
-	switch {
-	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !w.plain):
-		return nil, api.Hint(fmt.Errorf("plain HTTP to %s: %w", req.URL.Host, errRefused),
-			"use --insecure if you trust the network between here and there")
-	case host != w.host && internalAddress(host) && !internalAddress(w.host):
-		return nil, fmt.Errorf("request of %s to the private address %s: %w", w.host, host, errRefused)
+	if err := w.allow(req.URL); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(w.stall, func() { cancel(fmt.Errorf("%s: %w (%v)", req.URL.Host, errStalled, w.stall)) })
@@ -64,6 +60,21 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, newStatusError(resp)
 	}
 	return resp, nil
+}
+
+// allow refuses what is not safe to ask for.
+func (w *wire) allow(u *url.URL) error {
+	host := u.Hostname()
+	switch {
+	case u.Scheme == "http" && !w.plain:
+		return api.Hint(fmt.Errorf("plain HTTP to %s: %w", u.Host, errRefused),
+			"use --insecure if you trust the network between here and there")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("request by %q: %w", u.Scheme, errRefused)
+	case host != w.host && internalAddress(host) && !internalAddress(w.host):
+		return fmt.Errorf("request of %s to the private address %s: %w", w.host, host, errRefused)
+	}
+	return nil
 }
 
 // watchedBody fails a Read that brings nothing for too long. The time between
