@@ -152,18 +152,11 @@ func (l *layer) file() error {
 	if err != nil {
 		return err
 	}
-	last := len(l.names) - 1
-	at, err := l.parent(l.names[:last])
-	if err != nil {
-		return err
-	}
-	if at.dir == l.tree.Root && !n.IsDir() && isLandmark(l.names[last]) {
-		return nil
-	}
 	if err := l.write(n); err != nil {
 		return err
 	}
-	return l.placeIn(at, l.names[last], n)
+	_, err = l.place(l.names, n)
+	return err
 }
 
 // write sends the content of the current entry to the sink.

@@ -10,10 +10,9 @@ import (
 
 // promise is a hard link whose target was not there yet when it was read.
 type promise struct {
-	dir    *Node
-	name   string
-	stub   *Node // stands at dir/name until the layer has ended, unless it is replaced
-	names  []string
+	names  []string // its path
+	dir    *Node    // where its path has led
+	stub   *Node    // stands in dir until the layer has ended, unless it is replaced
 	target []string
 	header *Node
 }
@@ -34,23 +33,20 @@ func (l *layer) link(linkname string, header *Node) error {
 		return fmt.Errorf("hard link to %s: %w", quote(linkname), err)
 	}
 	if n != nil && n.Mode.Type() != fs.ModeIrregular {
-		if err := n.mergeLink(header); err != nil {
+		if err := l.merge(n, header); err != nil {
 			return err
 		}
-		return l.place(l.names, n)
-	}
-	last := len(l.names) - 1
-	at, err := l.parent(l.names[:last])
-	if err != nil {
+		_, err := l.place(l.names, n)
 		return err
 	}
 	p := promise{
-		dir: at.dir, name: l.names[last], stub: &Node{Mode: fs.ModeIrregular},
-		names: cloneNames(l.names), target: cloneNames(target), header: header,
+		stub: &Node{Mode: fs.ModeIrregular}, header: header,
+		names: cloneNames(l.names), target: cloneNames(target),
 	}
 	l.stubs[p.stub] = len(l.promises)
+	p.dir, err = l.place(l.names, p.stub)
 	l.promises = append(l.promises, p)
-	return l.placeIn(at, p.name, p.stub)
+	return err
 }
 
 // target returns the file that a hard link's target names, or nil.
@@ -122,19 +118,19 @@ func (l *layer) keepPromise(i int) error {
 	for len(chain) > 0 {
 		p := l.promises[chain[len(chain)-1]]
 		chain = chain[:len(chain)-1]
-		if err := n.mergeLink(p.header); err != nil {
+		if err := l.merge(n, p.header); err != nil {
 			return fmt.Errorf("entry %s: %w", quote(join(p.names)), err)
 		}
-		if err := l.put(p.dir, p.name, n); err != nil {
+		if err := l.put(p.dir, p.names[len(p.names)-1], n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mergeLink applies the attributes in a hard link's header to the inode, as
-// chown, chmod and setxattr through the new name would.
-func (n *Node) mergeLink(header *Node) error {
+// merge applies the attributes in a hard link's header to the inode, as chown,
+// chmod and setxattr through the new name would.
+func (l *layer) merge(n, header *Node) error {
 	// Some writers do not fill in the header of a link.
 	if header.UID == 0 && header.GID == 0 && header.Mode == 0 && header.ModTime.Equal(time.Unix(0, 0)) && len(header.Xattrs) == 0 {
 		return nil
@@ -147,17 +143,22 @@ func (n *Node) mergeLink(header *Node) error {
 	n.ModTime = header.ModTime
 	for name, value := range header.Xattrs {
 		if old, ok := n.Xattrs[name]; !ok || old != value {
-			all := maps.Clone(header.Xattrs)
-			for name, value := range n.Xattrs {
-				if _, ok := all[name]; !ok {
-					all[name] = value
-				}
-			}
-			n.Xattrs = all
-			return checkXattrs(all)
+			return l.mergeXattrs(n, header.Xattrs)
 		}
 	}
 	return nil
+}
+
+func (l *layer) mergeXattrs(n *Node, more map[string]string) error {
+	all := map[string]string{}
+	maps.Copy(all, n.Xattrs)
+	maps.Copy(all, more)
+	if err := checkXattrs(all); err != nil {
+		return err
+	}
+	var err error
+	n.Xattrs, err = l.tree.intern(all)
+	return err
 }
 
 // keepLinked keeps what aufs has in its directory of pseudo-links, where hard

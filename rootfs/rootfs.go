@@ -169,7 +169,8 @@ func (n *Node) walk(prefix string, fn func(string, *Node) error) error {
 // Add puts n at path, as an entry of a layer of its own would: the parents are
 // resolved through symlinks, those that are missing become directories, and
 // what stands at path is replaced, except that a directory over a directory
-// keeps the names in it. The same node added twice is a hard link.
+// keeps the names in it. A zero ModTime becomes [Options.Time]. The same node
+// added twice is a hard link.
 func (t *Tree) Add(path string, n *Node) error {
 	if err := t.add(path, n); err != nil {
 		return fmt.Errorf("add %s: %w", quote(path), err)
@@ -191,11 +192,15 @@ func (t *Tree) add(path string, n *Node) error {
 	if err := n.check(); err != nil {
 		return err
 	}
+	if n.ModTime.IsZero() {
+		n.ModTime = t.opts.Time
+	}
 	n.ModTime, _ = clampTime(n.ModTime)
 	if err := t.use(1, int64(len(n.Target))); err != nil {
 		return err
 	}
 	l := t.newLayer("")
 	l.names = names
-	return l.place(names, n)
+	_, err = l.place(names, n)
+	return err
 }

@@ -23,21 +23,21 @@ func (n *Node) open() *directory {
 	return n.dir
 }
 
-// place puts n at a path, whose parents are resolved and made as needed.
-func (l *layer) place(names []string, n *Node) error {
+// place puts n at a path, whose parents are resolved and made as needed, and
+// returns the directory it is in.
+func (l *layer) place(names []string, n *Node) (*Node, error) {
 	last := len(names) - 1
 	at, err := l.parent(names[:last])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.placeIn(at, names[last], n)
-}
-
-func (l *layer) placeIn(at step, name string, n *Node) error {
-	if at.size+1+len(name) > maxPath {
-		return errTooLong
+	if l.header != nil && at.dir == l.tree.Root && !n.IsDir() && isLandmark(names[last]) {
+		return at.dir, nil
 	}
-	return l.put(at.dir, name, n)
+	if at.size+1+len(names[last]) > maxPath {
+		return nil, errTooLong
+	}
+	return at.dir, l.put(at.dir, names[last], n)
 }
 
 // put makes name in dir lead to n, for this layer. A directory over a directory
