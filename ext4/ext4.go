@@ -30,7 +30,7 @@
 //	read-only compat. sparse_super large_file huge_file dir_nlink extra_isize metadata_csum
 //	directories       linear up to one block, then htree (half_md4, signed)
 //	attributes        in the inode (92 bytes), then one shared block
-//	times             nanoseconds, 1901 to 2446
+//	times             nanoseconds, 1901 to 2310
 //
 // Not written: inline data, quotas, encryption, attribute sets beyond one
 // block, files beyond 16 TiB, directories beyond two levels of index (more than
@@ -120,15 +120,17 @@ func (e *SizeError) Error() string {
 		e.Size, e.Blocks, e.Inodes, e.Need)
 }
 
-// The seconds that 34 bits hold; Documentation/filesystems/ext4/inodes.rst,
-// "Inode Timestamps".
+// The seconds that can be stored. The format has 34 bits, which would reach
+// until 2446, but e2fsck takes what begins in April 2310 for times before 1970
+// that an old kernel wrote wrong, and "repairs" it
+// (e2fsck/pass1.c, check_inode_extra_negative_epoch).
 const (
 	minSeconds = -1 << 31
-	maxSeconds = 1<<34 - 1<<31 - 1
+	maxSeconds = 3<<32 - 1<<31 - 1
 )
 
 // ClampTime returns the time nearest to t that ext4 can hold: from December
-// 1901 to May 2446.
+// 1901 to April 2310.
 func ClampTime(t time.Time) time.Time {
 	switch s := t.Unix(); {
 	case s < minSeconds:

@@ -60,16 +60,29 @@ func image(t testing.TB, o Options) (*Writer, *os.File) {
 // fsck fails the test unless e2fsck is silent about the image.
 func fsck(t testing.TB, f *os.File) {
 	t.Helper()
-	need(t, "e2fsck")
-	out, err := exec.Command("e2fsck", "-fn", f.Name()).CombinedOutput()
-	if err != nil {
-		t.Fatalf("e2fsck -fn: %v\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(fsckUsed(t, f)) {
 		if !strings.HasPrefix(line, "Pass ") && !strings.HasPrefix(line, "e2fsck ") && !strings.Contains(line, " files (") {
 			t.Errorf("e2fsck -fn says: %s", line)
 		}
 	}
+}
+
+// fsckUsed fails the test if e2fsck finds an error. In an image that a kernel
+// has written to it may suggest optimizations.
+func fsckUsed(t testing.TB, f *os.File) string {
+	t.Helper()
+	need(t, "e2fsck")
+	return tool(t, "e2fsck", "-fn", f.Name()) + "\n"
+}
+
+// tool runs a tool that must not fail and returns what it prints.
+func tool(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // finish closes the writer, lets e2fsck look at the image and opens it.
@@ -286,7 +299,7 @@ func everything() []want {
 	}{
 		{"oldest", time.Unix(minSeconds, 0)}, {"1969", time.Unix(-1, 999_999_999)}, {"1970", time.Unix(0, 0)},
 		{"2038", time.Unix(1<<31, 1)}, {"2100", time.Unix(4102444800, 5)}, {"2106", time.Unix(1<<32, 2)},
-		{"epoch2", time.Unix(1<<33+1<<31-1, 3)}, {"newest", time.Unix(maxSeconds, 999_999_999)},
+		{"2242", time.Unix(1<<33, 3)}, {"newest", time.Unix(maxSeconds, 999_999_999)},
 	} {
 		files = append(files, want{path: "time_" + s.name, Header: Header{Mode: 0o644, ModTime: s.time}})
 	}

@@ -122,17 +122,9 @@ func (f *FS) stat(n *node) (*Stat, error) {
 	return s, nil
 }
 
-// target reads a symlink. The kernel too tells short ones by the blocks that
-// they do not have.
+// target reads a symlink. Short ones are in the inode.
 func (f *FS) target(n *node) (string, error) {
-	blocks := le.Uint32(n.raw[inoBlocksLo:])
-	if le.Uint32(n.raw[inoAttrLo:]) != 0 {
-		blocks -= uint32(f.blockSize / 512)
-	}
-	if blocks == 0 {
-		if n.size > maxFastTarget {
-			return "", errDamaged
-		}
+	if n.size <= maxFastTarget && n.flags&flagExtents == 0 {
 		return string(n.raw[inoBlock:][:n.size]), nil
 	}
 	if n.size >= f.blockSize {

@@ -111,7 +111,7 @@ func (f *FS) readGeometry(incompat uint32) error {
 	power := func(n int64) bool { return bits.OnesCount64(uint64(n)) == 1 }
 	switch {
 	case f.blocks <= f.firstBlock || f.blocks > 1<<46 || f.firstBlock > 1:
-	case f.groupBlocks == 0 || f.groupBlocks > 8*f.blockSize || f.groupInodes == 0:
+	case f.groupBlocks == 0 || f.groupBlocks > 1<<30 || f.groupInodes == 0:
 	case !power(f.inodeSize) || f.inodeSize < inoBase || f.inodeSize > f.blockSize:
 	case !power(f.descSize) || f.descSize < 32 || f.descSize > 1024:
 	default:
@@ -165,7 +165,7 @@ func (f *FS) inodeTable(g uint32) (int64, error) {
 		return 0, fmt.Errorf("group %d: %w", g, errDamaged)
 	}
 	perBlock := f.blockSize / f.descSize
-	off := (f.firstBlock+1)*f.blockSize + int64(g)*f.descSize
+	off := (superOffset/f.blockSize+1)*f.blockSize + int64(g)*f.descSize
 	if meta := int64(g) / perBlock; f.firstMetaBG >= 0 && meta >= f.firstMetaBG {
 		first := meta * perBlock
 		block := f.firstBlock + first*f.groupBlocks

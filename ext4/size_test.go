@@ -302,6 +302,28 @@ func TestEmptyIsSmall(t *testing.T) {
 	}
 }
 
+// The disk of a VM is larger than the image that it is made of.
+func TestGrow(t *testing.T) {
+	t.Parallel()
+	need(t, "resize2fs")
+	w, f := image(t, Options{})
+	files := everything()
+	put(t, w, files)
+	finish(t, w, f)
+	for _, size := range []int64{2*gib + 5*mib, 64 * gib, 300 * gib} {
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		tool(t, "resize2fs", "-f", f.Name())
+		fsck(t, f)
+		fsys := must[*FS](t)(Open(f))
+		if got := fsys.blocks * blockSize; got < size*99/100 {
+			t.Errorf("grown to %d it has %d bytes", size, got)
+		}
+		compare(t, fsys, files)
+	}
+}
+
 // Content beyond what the default leaves room for must be announced.
 func TestBeyondDescriptorRoom(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,123 @@
+package ext4
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// names are those of 50,000 files: 30,000 in one directory, the others by 50.
+func smallFiles() (dirs []string, names [][]string) {
+	for d := range 401 {
+		n := 50
+		if d == 0 {
+			n = 30_000
+		}
+		list := make([]string, n)
+		for i := range list {
+			list[i] = fmt.Sprintf("file-%d.txt", i)
+		}
+		dirs = append(dirs, fmt.Sprintf("dir-%d", d))
+		names = append(names, list)
+	}
+	return dirs, names
+}
+
+func writeSmall(tb testing.TB, f File, dirs []string, names [][]string, data string) *Writer {
+	w := must[*Writer](tb)(NewWriter(f, Options{}))
+	h := Header{Mode: 0o644, ModTime: day}
+	r := strings.NewReader("")
+	for d, dir := range dirs {
+		parent := must[Ino](tb)(w.Create(Root, dir, &Header{Mode: fs.ModeDir | 0o755}))
+		for _, name := range names[d] {
+			r.Reset(data)
+			h.Content = must[Content](tb)(w.WriteContent(r, int64(len(data))))
+			must[Ino](tb)(w.Create(parent, name, &h))
+		}
+	}
+	return w
+}
+
+func BenchmarkSmallFiles(b *testing.B) {
+	dirs, names := smallFiles()
+	data := noise(2000)
+	path := filepath.Join(b.TempDir(), "image")
+	b.ReportAllocs()
+	for b.Loop() {
+		f := must[*os.File](b)(os.Create(path))
+		if err := writeSmall(b, f, dirs, names, data).Close(); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
+	b.ReportMetric(50_000*float64(b.N)/b.Elapsed().Seconds(), "files/s")
+}
+
+func BenchmarkLargeFile(b *testing.B) {
+	const size = 512 * mib
+	dir := b.TempDir()
+	source := must[*os.File](b)(os.Create(filepath.Join(dir, "source")))
+	defer source.Close()
+	if _, err := io.CopyN(source, ones{}, size); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("writer", func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			f := must[*os.File](b)(os.Create(filepath.Join(dir, "image")))
+			w := must[*Writer](b)(NewWriter(f, Options{}))
+			must[int64](b)(source.Seek(0, io.SeekStart))
+			must[Content](b)(w.WriteContent(source, size))
+			f.Close()
+		}
+	})
+	b.Run("copy", func(b *testing.B) { // the bytes through a buffer as large
+		b.SetBytes(size)
+		buf := make([]byte, batchSize)
+		for b.Loop() {
+			f := must[*os.File](b)(os.Create(filepath.Join(dir, "copy")))
+			must[int64](b)(source.Seek(0, io.SeekStart))
+			must[int64](b)(io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{source}, buf))
+			f.Close()
+		}
+	})
+	b.Run("holes", func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			w := must[*Writer](b)(NewWriter(&memory{}, Options{}))
+			must[Content](b)(w.WriteContent(&sparse{}, size))
+		}
+	})
+}
+
+// The writer remembers less than 300 bytes of an entry.
+func TestMemory(t *testing.T) {
+	dirs, names := smallFiles()
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	w := writeSmall(t, discard{}, dirs, names, "small")
+	perEntry := float64(heap()-before-batchSize) / float64(w.inodesUsed())
+	t.Logf("%.0f bytes an entry", perEntry)
+	if perEntry > 300 {
+		t.Errorf("%.0f bytes an entry, want 300 at most", perEntry)
+	}
+	runtime.KeepAlive(names)
+	runtime.KeepAlive(w)
+}
+
+// discard is a file that forgets.
+type discard struct{}
+
+func (discard) ReadAt(p []byte, _ int64) (int, error)  { return 0, io.EOF }
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (discard) Truncate(int64) error                   { return nil }
