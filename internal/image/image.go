@@ -1,6 +1,5 @@
 // Package image turns refs into bootable images and keeps them: pull, register,
-// list, show and remove. [Store.Pull] reads from top to bottom as what a pull
-// is; [Convert] is its core, the way from layers to one ext4 file, and needs no
+// list, show and remove. [Store.Pull] is the way in; [Convert] is its core, the way from layers to one ext4 file, and needs no
 // store.
 //
 // An image is a directory named by its ID with rootfs.ext4 and, when a kernel
@@ -31,6 +30,8 @@ type Store struct {
 	Cache   string       // the blob cache, shared with every other puller
 	Rows    *store.Store // the rows
 	Kernels Kernels      // where kernels come from
+
+	flights flights
 
 	mu   sync.Mutex               // guards busy
 	busy map[string]chan struct{} // names that are being written; closed when free again

@@ -15,19 +15,28 @@ import (
 // Pull makes req.Ref an image of the store. The same name and the same source
 // again is "up to date" when the digest is the same, else the image is replaced;
 // the same name and another source is [api.ErrExists], said before any download.
-// On any error nothing is left behind but cached blobs.
-func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (img api.Image, err error) {
+// Two pulls of the same at once are one. On any error nothing is left behind but
+// cached blobs.
+func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (api.Image, error) {
 	ref, err := oci.Normalize(req.Ref)
 	if err != nil {
-		return img, err
+		return api.Image{}, err
 	}
+	req.Ref = ref.String()
+	if req.Name == "" {
+		req.Name = ref.Name()
+	}
+	if err := api.CheckName("image", req.Name); err != nil {
+		return api.Image{}, err
+	}
+	return s.flights.join(ctx, req, p, func(ctx context.Context, p api.Progress) (api.Image, error) {
+		return s.pull(ctx, req, ref, p)
+	})
+}
+
+// pull reads from top to bottom as what a pull is.
+func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.Progress) (img api.Image, err error) {
 	name := req.Name
-	if name == "" {
-		name = ref.Name()
-	}
-	if err := api.CheckName("image", name); err != nil {
-		return img, err
-	}
 	free, err := s.lock(ctx, name)
 	if err != nil {
 		return img, err
