@@ -31,10 +31,10 @@ const (
 const (
 	headerSize = 1 + 4
 
-	// maxData keeps a data frame with its own and yamux's header (12 bytes)
-	// within the 32 KiB that a virtio-serial port takes in one write
-	// (drivers/char/virtio_console.c, port_fops_write).
-	maxData = 32<<10 - 64
+	// maxData keeps a data frame and yamux's header within the 32 KiB that a
+	// virtio-serial port takes in one write (drivers/char/virtio_console.c,
+	// port_fops_write).
+	maxData = 32<<10 - muxHeader - headerSize
 
 	// maxJSON leaves room for a command line of the usual 128 KiB and an
 	// environment as large, whatever JSON does to them.
@@ -73,7 +73,7 @@ func newFrames(rw io.ReadWriter) *frames {
 	return &frames{r: bufio.NewReaderSize(rw, 32<<10), w: rw}
 }
 
-// write sends one frame in one Write, so that it becomes one packet below.
+// write sends one frame, in one Write.
 func (f *frames) write(t frameType, payload []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	// because a guest that is still booting has to read it all.
 	flushFirst = 20 // hellos
 	flushEvery = 100
-	flushSize  = 2 * maxData
+	flushSize  = 2 * maxPacket
 
 	maxLine = 128
 )

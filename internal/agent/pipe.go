@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 
 	"banger/internal/api"
 )
@@ -14,6 +15,26 @@ const (
 	muxHeader  = 12
 	muxFlagSYN = 1
 )
+
+// maxPacket is the longest body of a yamux frame. It is what io.Copy writes at
+// once, so that the hops between a verb and its session do not split it.
+const maxPacket = 32 << 10
+
+// stream is a yamux stream that keeps to maxPacket.
+type stream struct{ net.Conn }
+
+// Write implements net.Conn.
+func (s stream) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := s.Conn.Write(p[done:min(len(p), done+maxPacket)])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
 
 // pipe is what yamux runs on. It joins each header with the data that follows:
 // yamux writes them apart, and each write to a virtio port is an exit from the
@@ -53,11 +74,18 @@ func bodySize(header []byte) uint32 {
 	return binary.BigEndian.Uint32(header[8:])
 }
 
-// guard ends a session whose guest begins anything: a stream, which would
-// collect data that nobody reads, or a ping, each of which costs a goroutine
-// that waits to answer. Our agent does neither.
+// guard ends a session whose other end does not keep to what we send.
+//
+// No packet is longer than ours. In the guest that tells when half a header of
+// a host that is gone is completed by the greeting of the next one: yamux would
+// skip gigabytes.
+//
+// And a guest begins nothing: no stream, which would collect data that nobody
+// reads, and no ping, each of which costs a goroutine that waits to answer.
 type guard struct {
-	r      io.Reader
+	r       io.Reader
+	mayOpen bool // the other end is the host
+
 	header [muxHeader]byte
 	have   int    // bytes of header
 	body   uint32 // bytes still to skip
@@ -80,10 +108,12 @@ func (g *guard) Read(p []byte) (int, error) {
 			break
 		}
 		g.have = 0
-		if binary.BigEndian.Uint16(g.header[2:])&muxFlagSYN != 0 {
+		if !g.mayOpen && binary.BigEndian.Uint16(g.header[2:])&muxFlagSYN != 0 {
 			return 0, fmt.Errorf("the guest opened a stream: %w", api.ErrInvalid)
 		}
-		g.body = bodySize(g.header[:])
+		if g.body = bodySize(g.header[:]); g.body > maxPacket {
+			return 0, fmt.Errorf("packet of %d bytes: %w", g.body, api.ErrInvalid)
+		}
 	}
 	return n, err
 }

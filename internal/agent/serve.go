@@ -47,17 +47,17 @@ func (s *Server) Serve(conn io.ReadWriteCloser) error {
 	if err != nil {
 		return fmt.Errorf("await a host: %w", err)
 	}
-	mux, err := yamux.Server(&pipe{Closer: conn, r: r, w: conn}, muxConfig(false))
+	mux, err := yamux.Server(&pipe{Closer: conn, r: &guard{r: r, mayOpen: true}, w: conn}, muxConfig(false))
 	if err != nil {
 		return err
 	}
 	defer mux.Close()
 	for {
-		stream, err := mux.Accept()
+		request, err := mux.Accept()
 		if err != nil {
 			return fmt.Errorf("await a request: %w", err)
 		}
-		s.requests.Go(func() { s.serve(stream) })
+		s.requests.Go(func() { s.serve(stream{request}) })
 	}
 }
 
@@ -65,15 +65,15 @@ func (s *Server) Serve(conn io.ReadWriteCloser) error {
 func (s *Server) Wait() { s.requests.Wait() }
 
 // serve answers the one request on a stream.
-func (s *Server) serve(stream net.Conn) {
-	defer stream.Close()
-	f := newFrames(stream)
-	if err := s.dispatch(f, stream); err != nil {
+func (s *Server) serve(conn net.Conn) {
+	defer conn.Close()
+	f := newFrames(conn)
+	if err := s.dispatch(f, conn); err != nil {
 		f.writeJSON(frameError, api.AsError(err)) // a host that is gone has no use for it
 	}
 }
 
-func (s *Server) dispatch(f *frames, stream net.Conn) error {
+func (s *Server) dispatch(f *frames, conn net.Conn) error {
 	r, err := readRequest(f)
 	switch {
 	case err != nil:
@@ -97,7 +97,7 @@ func (s *Server) dispatch(f *frames, stream net.Conn) error {
 		defer call.end()
 		return s.Handler.Exec(call)
 	case verbWait:
-		return s.wait(f, stream)
+		return s.wait(f, conn)
 	default:
 		err = fmt.Errorf("verb %q: %w", r.Verb, errors.ErrUnsupported)
 	}
@@ -107,7 +107,7 @@ func (s *Server) dispatch(f *frames, stream net.Conn) error {
 	return f.writeJSON(frameReply, reply)
 }
 
-func (s *Server) wait(f *frames, stream net.Conn) error {
+func (s *Server) wait(f *frames, conn net.Conn) error {
 	gone := make(chan struct{})
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -115,7 +115,7 @@ func (s *Server) wait(f *frames, stream net.Conn) error {
 		io.Copy(io.Discard, f.r) // the host says nothing more, but may leave
 	})
 	defer reader.Wait()
-	defer stream.SetReadDeadline(time.Now()) // fails only where no Read is waiting
+	defer conn.SetReadDeadline(time.Now()) // fails only where no Read is waiting
 	return s.Handler.Wait(gone, func(status ExitStatus) {
 		if f.writeJSON(frameExit, status) == nil {
 			select {

@@ -75,7 +75,7 @@ func (s *Session) Open(ctx context.Context) (net.Conn, error) {
 		if r.err != nil {
 			return nil, fmt.Errorf("open a stream to the guest: %w", r.err)
 		}
-		return r.conn, nil
+		return stream{r.conn}, nil
 	}
 }
 
