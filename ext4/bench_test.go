@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// names are those of 50,000 files: 30,000 in one directory, the others by 50.
+// smallFiles names 50,000 files: 30,000 in one directory, the others by 50.
 func smallFiles() (dirs []string, names [][]string) {
 	for d := range 401 {
 		n := 50

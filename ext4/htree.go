@@ -149,10 +149,14 @@ func putDXEntries(b []byte, at, limit int, entries []dxEnt) {
 	le.PutUint16(b[at+2:], uint16(len(entries)))
 }
 
-// sealDX writes dt_checksum. It covers the entries in use, dt_reserved and
-// itself as zero.
-func sealDX(b []byte, iseed uint32, at, limit, count int) {
+// dxCsum is dt_checksum. It covers the entries in use, dt_reserved and itself
+// as zero.
+func dxCsum(iseed uint32, b []byte, at, limit, count int) uint32 {
 	tail := b[at+limit*dxEntry:]
-	c := csum(iseed, b[:at+count*dxEntry])
-	le.PutUint32(tail[4:], csum(c, tail[:8]))
+	c := csum(csum(iseed, b[:at+count*dxEntry]), tail[:4])
+	return csum(c, []byte{0, 0, 0, 0})
+}
+
+func sealDX(b []byte, iseed uint32, at, limit, count int) {
+	le.PutUint32(b[at+limit*dxEntry+4:], dxCsum(iseed, b, at, limit, count))
 }

@@ -88,6 +88,9 @@ func TestKernel(t *testing.T) {
 	unmount()
 	fsckUsed(t, f)
 	fsys := must[*FS](t)(Open(f))
+	if _, err := walk(fsys); err != nil {
+		t.Errorf("after use: %v", err)
+	}
 	if got := must[[]byte](t)(fs.ReadFile(fsys, "made/3/file")); string(got) != "kernel 3" {
 		t.Errorf("the kernel's file reads %q", got)
 	}
@@ -180,6 +183,9 @@ func use(t testing.TB, dir string) {
 	for i := range 10 {
 		ok(os.MkdirAll(in(fmt.Sprintf("made/%d", i)), 0o755))
 		ok(os.WriteFile(in(fmt.Sprintf("made/%d/file", i)), fmt.Appendf(nil, "kernel %d", i), 0o600))
+	}
+	for i := range 1000 { // the kernel turns a leaf into an index
+		ok(os.WriteFile(in(fmt.Sprintf("sticky/%d", i)), nil, 0o600))
 	}
 	ok(os.RemoveAll(in("etc")))
 	ok(os.Remove(in("lost+found/found")))

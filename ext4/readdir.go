@@ -49,7 +49,7 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 		for i := range min(s.n, n.size/f.blockSize-s.logical) {
 			b, err := f.readBlock(s.start + i)
 			if err == nil {
-				err = f.parseDirBlock(list, n, b)
+				err = f.parseDirBlock(list, n, s.logical+i, b)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("directory %d: block %d: %w", ino, s.logical+i, err)
@@ -68,25 +68,46 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 	return list, nil
 }
 
+// sealed reports whether a directory block has the right checksum. A block of
+// the index has it behind its entries: a root that was the only leaf once still
+// ends in the remains of a leaf's.
+func sealed(n *node, logical int64, b []byte) bool {
+	at := 0 // offset of limit and count
+	switch indexed := n.flags&flagIndex != 0; {
+	case indexed && logical == 0:
+		at = dxRootCount
+	case indexed && le.Uint32(b) == 0 && direntSize(b) == len(b):
+		at = dxNodeCount
+	}
+	if at > 0 {
+		limit, count := int(le.Uint16(b[at:])), int(le.Uint16(b[at+2:]))
+		return count <= limit && at+(limit+1)*dxEntry <= len(b) &&
+			le.Uint32(b[at+limit*dxEntry+4:]) == dxCsum(n.seed, b, at, limit, count)
+	}
+	tail := b[len(b)-direntTail:]
+	return le.Uint16(tail[4:]) == direntTail && tail[7] == tailType &&
+		le.Uint32(tail[8:]) == csum(n.seed, b[:len(b)-direntTail])
+}
+
+// direntSize is the length of an entry. 64 KiB do not fit in its 16 bits.
+func direntSize(p []byte) int {
+	if n := int(le.Uint16(p[4:])); n != 0 && n != 0xFFFF {
+		return n
+	}
+	return 1 << 16
+}
+
 // parseDirBlock adds the entries of one block. Blocks of an index look like
 // blocks without entries.
-func (f *FS) parseDirBlock(list *listing, n *node, b []byte) error {
-	if f.checksummed {
-		tail := b[len(b)-direntTail:]
-		isLeaf := le.Uint32(tail) == 0 && le.Uint16(tail[4:]) == direntTail && tail[6] == 0 && tail[7] == tailType
-		switch {
-		case isLeaf && le.Uint32(tail[8:]) != csum(n.seed, b[:len(b)-direntTail]), !isLeaf && n.flags&flagIndex == 0:
-			return fmt.Errorf("checksum: %w", errDamaged)
-		}
+func (f *FS) parseDirBlock(list *listing, n *node, logical int64, b []byte) error {
+	if f.checksummed && !sealed(n, logical, b) {
+		return fmt.Errorf("checksum: %w", errDamaged)
 	}
 	for len(b) > 0 {
 		if len(b) < direntHead+4 {
 			return errDamaged
 		}
-		ino, size, nameLen := le.Uint32(b), int(le.Uint16(b[4:])), int(b[6])
-		if size == 0xFFFF || size == 0 { // 64 KiB blocks
-			size = 1 << 16
-		}
+		ino, size, nameLen := le.Uint32(b), direntSize(b), int(b[6])
 		if size%4 != 0 || size > len(b) || direntHead+nameLen > size {
 			return errDamaged
 		}
