@@ -62,7 +62,7 @@ const stdinWindow = 256 << 10
 // When ctx is cancelled or the connection breaks, the guest ends the command.
 // It closes conn. A Read of Stdin that is under way is left behind.
 func Exec(ctx context.Context, conn net.Conn, r ExecRequest, streams IO) (ExitStatus, error) {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { abort(conn) })
 	defer stop()
 
 	r.Stdin = r.Stdin && streams.Stdin != nil

@@ -111,6 +111,8 @@ func TestExecCancelled(t *testing.T) {
 	s := connect(t, &fakeGuest{exec: func(c *Call) error {
 		<-c.Gone
 		close(gone)
+		time.Sleep(100 * time.Millisecond) // while it winds up, the host does not wait
+		c.Exit(ExitStatus{Code: 137})
 		return nil
 	}})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -59,7 +59,7 @@ func Wait(ctx context.Context, conn net.Conn) (ExitStatus, error) {
 // ask makes a request that has one answer, and closes conn.
 func ask(ctx context.Context, conn net.Conn, r request, result any) error {
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { abort(conn) })
 	defer stop()
 	err := func() error {
 		f := newFrames(conn)
@@ -80,6 +80,13 @@ func ask(ctx context.Context, conn net.Conn, r request, result any) error {
 		return fmt.Errorf("ask the guest's agent for %s: %w", r.Verb, err)
 	}
 	return nil
+}
+
+// abort closes conn and ends a Read that is under way: a stream that is closed
+// here can still be read to the end of what the guest sends.
+func abort(conn net.Conn) {
+	conn.Close()
+	conn.SetReadDeadline(time.Unix(1, 0)) // fails where Close was enough
 }
 
 func decodeReply(t frameType, payload []byte, result any) error {
