@@ -8,21 +8,24 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"banger/internal/api"
+	"banger/internal/openapi"
 )
 
 // maxRequest bounds the body of a request, in bytes; the largest is a command
 // line, which Linux bounds at 2 MiB (ARG_MAX).
 const maxRequest = 4 << 20
 
-// server turns functions into verbs of the API.
+// server turns functions into verbs of the API, and knows what it has made.
 type server struct {
-	mux  *http.ServeMux
-	busy atomic.Int64 // calls under way
+	mux   *http.ServeMux
+	verbs []openapi.Operation
+	busy  atomic.Int64 // calls under way
 }
 
 func newServer() *server {
@@ -33,22 +36,27 @@ func newServer() *server {
 	return s
 }
 
-func (s *server) handle(verb string, h func(w http.ResponseWriter, r *http.Request)) {
-	s.mux.HandleFunc("POST /v1/"+verb, func(w http.ResponseWriter, r *http.Request) {
+// handle routes op and describes it: a verb that is served is one that is
+// described, with the types that are decoded and sent.
+func handle[Request, Result any](s *server, op openapi.Operation, h func(w http.ResponseWriter, r *http.Request, req Request)) {
+	op.Request, op.Result = reflect.TypeFor[Request](), reflect.TypeFor[Result]()
+	s.verbs = append(s.verbs, op)
+	s.mux.HandleFunc("POST /v1/"+op.Verb, func(w http.ResponseWriter, r *http.Request) {
 		s.busy.Add(1)
 		defer s.busy.Add(-1)
-		h(w, r)
-	})
-}
-
-// call makes f a verb that answers at once.
-func call[Request, Result any](s *server, verb string, f func(context.Context, Request) (Result, error)) {
-	s.handle(verb, func(w http.ResponseWriter, r *http.Request) {
 		var req Request
 		if err := decode(w, r, &req); err != nil {
 			writeError(w, err)
 			return
 		}
+		h(w, r, req)
+	})
+}
+
+// call makes f a verb that answers at once.
+func call[Request, Result any](s *server, verb, summary string, f func(context.Context, Request) (Result, error)) {
+	op := openapi.Operation{Verb: verb, Summary: summary, Kind: openapi.Call}
+	handle[Request, Result](s, op, func(w http.ResponseWriter, r *http.Request, req Request) {
 		result, err := f(r.Context(), req)
 		if err != nil {
 			writeError(w, err)
@@ -60,13 +68,9 @@ func call[Request, Result any](s *server, verb string, f func(context.Context, R
 
 // stream makes f a verb that reports progress: lines of JSON, the last of which
 // has the result or the error.
-func stream[Request, Result any](s *server, verb string, f func(context.Context, Request, api.Progress) (Result, error)) {
-	s.handle(verb, func(w http.ResponseWriter, r *http.Request) {
-		var req Request
-		if err := decode(w, r, &req); err != nil {
-			writeError(w, err)
-			return
-		}
+func stream[Request, Result any](s *server, verb, summary string, f func(context.Context, Request, api.Progress) (Result, error)) {
+	op := openapi.Operation{Verb: verb, Summary: summary, Kind: openapi.Stream}
+	handle[Request, Result](s, op, func(w http.ResponseWriter, r *http.Request, req Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		var mu sync.Mutex // guards w: progress comes from several goroutines
 		lines, flush := json.NewEncoder(w), http.NewResponseController(w)
@@ -88,13 +92,9 @@ func stream[Request, Result any](s *server, verb string, f func(context.Context,
 
 // upgrade makes f a verb that takes the connection over. Before it calls
 // accept, f may still fail with an ordinary error.
-func upgrade[Request any](s *server, verb string, f func(ctx context.Context, req Request, accept func() (io.ReadWriteCloser, error)) error) {
-	s.handle(verb, func(w http.ResponseWriter, r *http.Request) {
-		var req Request
-		if err := decode(w, r, &req); err != nil {
-			writeError(w, err)
-			return
-		}
+func upgrade[Request any](s *server, verb, summary string, f func(ctx context.Context, req Request, accept func() (io.ReadWriteCloser, error)) error) {
+	op := openapi.Operation{Verb: verb, Summary: summary, Kind: openapi.Upgrade}
+	handle[Request, none](s, op, func(w http.ResponseWriter, r *http.Request, req Request) {
 		if r.Header.Get("Upgrade") != api.Protocol {
 			writeError(w, fmt.Errorf("%w: %s wants the header Upgrade: %s", api.ErrInvalid, verb, api.Protocol))
 			return
@@ -108,6 +108,35 @@ func upgrade[Request any](s *server, verb string, f func(ctx context.Context, re
 			writeError(w, err)
 		}
 	})
+}
+
+// text makes f a verb that answers with plain text, each write at once. An error
+// before the first write is an ordinary one; a later one breaks the answer off.
+func text[Request any](s *server, verb, summary string, f func(context.Context, Request, io.Writer) error) {
+	op := openapi.Operation{Verb: verb, Summary: summary, Kind: openapi.Text}
+	handle[Request, none](s, op, func(w http.ResponseWriter, r *http.Request, req Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		out := &flushed{w: w}
+		err := f(r.Context(), req, out)
+		switch {
+		case err != nil && out.begun:
+			panic(http.ErrAbortHandler) // net/http: the client sees that there is more
+		case err != nil:
+			writeError(w, err)
+		}
+	})
+}
+
+// flushed sends each write at once.
+type flushed struct {
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (f *flushed) Write(b []byte) (int, error) {
+	f.begun = true
+	n, err := f.w.Write(b)
+	return n, errors.Join(err, http.NewResponseController(f.w).Flush())
 }
 
 func hijack(w http.ResponseWriter) (io.ReadWriteCloser, error) {

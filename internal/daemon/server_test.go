@@ -39,7 +39,7 @@ type echo struct {
 
 func TestCall(t *testing.T) {
 	s := newServer()
-	call(s, "echo", func(_ context.Context, e echo) (echo, error) {
+	call(s, "echo", "test", func(_ context.Context, e echo) (echo, error) {
 		if e.Text == "" {
 			return e, api.Hint(fmt.Errorf("text: %w", api.ErrNotFound), "say something")
 		}
@@ -70,7 +70,7 @@ func TestCall(t *testing.T) {
 
 func TestRequestIsBounded(t *testing.T) {
 	s := newServer()
-	call(s, "echo", func(_ context.Context, e echo) (echo, error) { return e, nil })
+	call(s, "echo", "test", func(_ context.Context, e echo) (echo, error) { return e, nil })
 	c, _ := serve(t, s)
 	if err := c.Call(t.Context(), "echo", echo{strings.Repeat("x", maxRequest)}, nil); !errors.Is(err, api.ErrInvalid) {
 		t.Errorf("a request of more than %d bytes: got %v", maxRequest, err)
@@ -79,7 +79,7 @@ func TestRequestIsBounded(t *testing.T) {
 
 func TestStream(t *testing.T) {
 	s := newServer()
-	stream(s, "count", func(_ context.Context, e echo, p api.Progress) (echo, error) {
+	stream(s, "count", "test", func(_ context.Context, e echo, p api.Progress) (echo, error) {
 		p.Say("one", "first")
 		p.Count("two", 1, 2)
 		if e.Text == "fail" {
@@ -105,7 +105,7 @@ func TestStream(t *testing.T) {
 func TestClientThatLeavesEndsTheCall(t *testing.T) {
 	s := newServer()
 	began, ended := make(chan struct{}), make(chan error, 1)
-	stream(s, "wait", func(ctx context.Context, _ none, _ api.Progress) (none, error) {
+	stream(s, "wait", "test", func(ctx context.Context, _ none, _ api.Progress) (none, error) {
 		close(began)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -126,7 +126,7 @@ func TestClientThatLeavesEndsTheCall(t *testing.T) {
 
 func TestUpgrade(t *testing.T) {
 	s := newServer()
-	upgrade(s, "pipe", func(_ context.Context, e echo, accept func() (io.ReadWriteCloser, error)) error {
+	upgrade(s, "pipe", "test", func(_ context.Context, e echo, accept func() (io.ReadWriteCloser, error)) error {
 		if e.Text == "no" {
 			return fmt.Errorf("pipe: %w", api.ErrNotFound)
 		}

@@ -15,30 +15,31 @@ func (d *daemon) routes() *server {
 	s := newServer()
 	d.busy = s.busy.Load
 
-	stream(s, "image.pull", d.images.Pull)
-	stream(s, "image.register", func(ctx context.Context, req api.ImageRegister, p api.Progress) (api.Image, error) {
+	stream(s, "image.pull", "Make an OCI image a bootable image", d.images.Pull)
+	stream(s, "image.register", "Make a root file system that exists an image", func(ctx context.Context, req api.ImageRegister, p api.Progress) (api.Image, error) {
 		return d.images.Register(ctx, req, "linux/"+runtime.GOARCH, p)
 	})
-	call(s, "image.list", func(ctx context.Context, _ none) ([]api.Image, error) { return d.images.List(ctx) })
-	call(s, "image.show", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Show(ctx, req.Name) })
-	call(s, "image.rm", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Remove(ctx, req.Name) })
+	call(s, "image.list", "List the images, newest first", func(ctx context.Context, _ none) ([]api.Image, error) { return d.images.List(ctx) })
+	call(s, "image.show", "Show an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Show(ctx, req.Name) })
+	call(s, "image.rm", "Remove an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Remove(ctx, req.Name) })
 
-	stream(s, "kernel.pull", d.kernels.Pull)
-	stream(s, "kernel.import", d.kernels.Import)
-	call(s, "kernel.list", func(ctx context.Context, _ none) ([]api.Kernel, error) { return d.kernels.List(ctx) })
-	call(s, "kernel.rm", func(_ context.Context, req api.Named) (none, error) { return none{}, d.kernels.Remove(req.Name) })
+	stream(s, "kernel.pull", "Fetch a kernel", d.kernels.Pull)
+	stream(s, "kernel.import", "Take a kernel file into the store", d.kernels.Import)
+	call(s, "kernel.list", "List the kernels", func(ctx context.Context, _ none) ([]api.Kernel, error) { return d.kernels.List(ctx) })
+	call(s, "kernel.rm", "Remove a kernel", func(_ context.Context, req api.Named) (none, error) { return none{}, d.kernels.Remove(req.Name) })
 
-	stream(s, "vm.create", d.createVM)
-	stream(s, "vm.start", d.startVM)
-	call(s, "vm.list", func(ctx context.Context, _ none) ([]api.VM, error) { return d.listVMs(ctx) })
-	call(s, "vm.show", func(ctx context.Context, req api.Named) (api.VM, error) { return d.showVM(ctx, req.Name) })
-	call(s, "vm.stop", d.stopVM)
-	call(s, "vm.rm", d.removeVM)
-	upgrade(s, "vm.exec", d.execVM)
-	s.handle("vm.logs", d.vmLogs)
+	stream(s, "vm.create", "Make a VM of an image; it does not run yet", d.createVM)
+	stream(s, "vm.start", "Start a VM, and wait until its agent answers", d.startVM)
+	call(s, "vm.list", "List the VMs, newest first", func(ctx context.Context, _ none) ([]api.VM, error) { return d.listVMs(ctx) })
+	call(s, "vm.show", "Show a VM", func(ctx context.Context, req api.Named) (api.VM, error) { return d.showVM(ctx, req.Name) })
+	call(s, "vm.stop", "Shut a VM down, and kill it when that takes too long", d.stopVM)
+	call(s, "vm.rm", "Remove a VM and its disk", d.removeVM)
+	upgrade(s, "vm.exec", "Connect to the agent of a VM", d.execVM)
+	text(s, "vm.logs", "Print a VM's console", d.vmLogs)
 
-	call(s, "daemon.status", func(ctx context.Context, _ none) (api.Version, error) { return d.status(ctx) })
-	call(s, "daemon.stop", func(context.Context, none) (none, error) { d.stop(); return none{}, nil })
+	call(s, "daemon.status", "Show the daemon", func(ctx context.Context, _ none) (api.Version, error) { return d.status(ctx) })
+	call(s, "daemon.stop", "End the daemon; VMs run on", func(context.Context, none) (none, error) { d.stop(); return none{}, nil })
+	s.describe(d.Version)
 	return s
 }
 

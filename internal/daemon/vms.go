@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
@@ -207,33 +206,17 @@ func (d *daemon) execVM(ctx context.Context, req api.Named, accept func() (io.Re
 	return nil
 }
 
-// vmLogs answers with the console as it is, and follows it.
-func (d *daemon) vmLogs(w http.ResponseWriter, r *http.Request) {
-	var req api.VMLogs
-	if err := decode(w, r, &req); err != nil {
-		writeError(w, err)
-		return
-	}
-	row, err := d.rows.VM(r.Context(), req.Name)
+// vmLogs writes the console as it is, and follows it.
+func (d *daemon) vmLogs(ctx context.Context, req api.VMLogs, w io.Writer) error {
+	row, err := d.rows.VM(ctx, req.Name)
 	if err != nil {
-		writeError(w, vmHint(err))
-		return
+		return vmHint(err)
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := d.vms.Logs(r.Context(), row.ID, req.Follow, flushed{w, http.NewResponseController(w)}); err != nil && r.Context().Err() == nil {
+	if err := d.vms.Logs(ctx, row.ID, req.Follow, w); err != nil && ctx.Err() == nil {
 		d.Log.Warn("send logs", "vm", row.Name, "error", err)
+		return err
 	}
-}
-
-// flushed sends each write at once.
-type flushed struct {
-	io.Writer
-	c *http.ResponseController
-}
-
-func (f flushed) Write(b []byte) (int, error) {
-	n, err := f.Writer.Write(b)
-	return n, errors.Join(err, f.c.Flush())
+	return nil
 }
 
 // adoptVMs makes rows and directories agree after a crash, and takes over the

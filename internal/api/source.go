@@ -1,0 +1,9 @@
+package api
+
+import "embed"
+
+// Source is the source of this package. The description of the HTTP API takes
+// what it says about types and fields from the comments here.
+//
+//go:embed *.go
+var Source embed.FS
