@@ -62,7 +62,11 @@ func lendOOMScore() (restore func()) {
 	if err != nil || len(own) == 0 || own[0] != '-' || os.WriteFile(score, []byte("0"), 0) != nil {
 		return func() {}
 	}
-	return func() { os.WriteFile(score, own, 0) } // then the agent goes without
+	return func() {
+		if err := os.WriteFile(score, own, 0); err != nil {
+			warn("protect from the OOM killer: %v", err)
+		}
+	}
 }
 
 // signal sends sig to the process group that pid leads, if pid still runs.
@@ -70,7 +74,7 @@ func (c *children) signal(pid int, sig syscall.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.alive[pid]; ok {
-		syscall.Kill(-pid, sig) // ESRCH: it has just ended
+		_ = syscall.Kill(-pid, sig) // ESRCH: it has just ended
 	}
 }
 
@@ -104,10 +108,12 @@ func (c *children) endAll(grace time.Duration) {
 		if c.collect() {
 			return
 		}
-		syscall.Kill(-1, sig)       // all but PID 1 and this one; ESRCH: they have just ended
-		if sig == syscall.SIGTERM { // a stopped process dies only when it goes on,
-			syscall.Kill(-1, syscall.SIGCONT) // and a shell ends by SIGHUP only
-			syscall.Kill(-1, syscall.SIGHUP)
+		signals := []syscall.Signal{sig}
+		if sig == syscall.SIGTERM { // a shell ends by SIGHUP only, a stopped process when it goes on
+			signals = append(signals, syscall.SIGHUP, syscall.SIGCONT)
+		}
+		for _, s := range signals {
+			_ = syscall.Kill(-1, s) // all but PID 1; ESRCH: they have just ended
 		}
 		for deadline := time.Now().Add(grace); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 			if c.collect() {

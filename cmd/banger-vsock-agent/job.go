@@ -57,7 +57,7 @@ func (c *children) run(root string, j job) agent.ExitStatus {
 
 	status := c.attend(p, j)
 	for _, from := range p.output {
-		from.SetReadDeadline(time.Now().Add(outputGrace)) // a pipe and a terminal have deadlines
+		_ = from.SetReadDeadline(time.Now().Add(outputGrace)) // a pipe and a terminal have deadlines
 	}
 	output.Wait()
 	p.close()
@@ -212,7 +212,7 @@ func feed(to *os.File, r io.Reader, tty bool) {
 	_, err := io.Copy(to, r)
 	if tty {
 		if err == nil {
-			to.Write([]byte{4}) // Ctrl-D; a terminal that is gone does not mind
+			_, _ = to.Write([]byte{4}) // Ctrl-D; a terminal that is gone does not mind
 		}
 		return
 	}

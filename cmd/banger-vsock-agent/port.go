@@ -78,6 +78,6 @@ func servePort(s *agent.Server, device string, ready func()) {
 			pause = time.Second
 			continue
 		}
-		s.Serve(port) // ends with the host; why is of no interest to the next one
+		_ = s.Serve(port) // ends with the host; why is of no interest to the next one
 	}
 }

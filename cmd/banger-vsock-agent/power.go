@@ -1,9 +1,9 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,13 +13,12 @@ import (
 // fastest way out of it. It does not return.
 func restart() {
 	if f, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
-		if raw, err := f.SyscallConn(); err == nil {
-			raw.Control(func(fd uintptr) { unix.IoctlSetInt(int(fd), unix.TCSBRK, 1) }) // tcdrain: the last words
-		}
+		// tcdrain(3), for the last words. A console that cannot has none to lose.
+		_ = unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1)
 	}
 	unix.Sync()
-	for err := error(nil); ; time.Sleep(time.Second) {
-		if err = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+	for ; ; time.Sleep(time.Second) {
+		if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 			warn("reboot: %v", err)
 		}
 	}
@@ -41,7 +40,7 @@ func settle() {
 			continue
 		}
 		target := unescape(field[1])
-		if err := unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil && err != syscall.EBUSY {
+		if err := unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 			warn("remount %s read-only: %v", target, err)
 		}
 	}

@@ -82,7 +82,7 @@ func openPipe() (r, w int, err error) {
 // pollable makes a file of our end, which must not block: that is what
 // deadlines need. The command's end does block.
 func pollable(fd int, name string) *os.File {
-	unix.SetNonblock(fd, true) // fails only on a file that is not open
+	_ = unix.SetNonblock(fd, true) // fails only on a file that is not open
 	return os.NewFile(uintptr(fd), name)
 }
 
@@ -122,8 +122,8 @@ func (p *process) resize(size agent.Size) {
 	if err != nil {
 		return
 	}
-	raw.Control(func(fd uintptr) { // a terminal that is gone has no size
-		unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
+	_ = raw.Control(func(fd uintptr) { // a terminal that is gone has no size
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
 	})
 }
 

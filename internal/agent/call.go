@@ -146,7 +146,7 @@ func (in *input) Read(p []byte) (int, error) {
 	if credit > 0 {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], uint32(credit))
-		in.f.write(frameCredit, b[:]) // a host that is gone closes the input as well
+		_ = in.f.write(frameCredit, b[:]) // a host that is gone closes the input as well
 	}
 	return n, err
 }

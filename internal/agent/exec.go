@@ -147,7 +147,7 @@ func sendStdin(f *frames, r io.Reader, credit *window) {
 			}
 		}
 		if err != nil {
-			f.write(frameStdinEnd, nil) // fails only with the whole connection, which receive reports
+			_ = f.write(frameStdinEnd, nil) // fails only with the whole connection, which receive reports
 			return
 		}
 	}

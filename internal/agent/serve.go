@@ -69,7 +69,7 @@ func (s *Server) serve(conn net.Conn) {
 	defer conn.Close()
 	f := newFrames(conn)
 	if err := s.dispatch(f, conn); err != nil {
-		f.writeJSON(frameError, api.AsError(err)) // a host that is gone has no use for it
+		_ = f.writeJSON(frameError, api.AsError(err)) // a host that is gone has no use for it
 	}
 }
 
@@ -112,10 +112,10 @@ func (s *Server) wait(f *frames, conn net.Conn) error {
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer close(gone)
-		io.Copy(io.Discard, f.r) // the host says nothing more, but may leave
+		_, _ = io.Copy(io.Discard, f.r) // the host says nothing more, but may leave
 	})
 	defer reader.Wait()
-	defer conn.SetReadDeadline(time.Now()) // fails only where no Read is waiting
+	defer func() { _ = conn.SetReadDeadline(time.Now()) }() // fails only where no Read is waiting
 	return s.Handler.Wait(gone, func(status ExitStatus) {
 		if f.writeJSON(frameExit, status) == nil {
 			select {

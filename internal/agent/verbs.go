@@ -86,7 +86,7 @@ func ask(ctx context.Context, conn net.Conn, r request, result any) error {
 // here can still be read to the end of what the guest sends.
 func abort(conn net.Conn) {
 	conn.Close()
-	conn.SetReadDeadline(time.Unix(1, 0)) // fails where Close was enough
+	_ = conn.SetReadDeadline(time.Unix(1, 0)) // fails where Close was enough
 }
 
 func decodeReply(t frameType, payload []byte, result any) error {
