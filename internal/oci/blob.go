@@ -24,9 +24,14 @@ type blob interface {
 	fetch(context.Context, api.Progress) error
 	// open reads from the start. While a fetch runs the reader follows it, ahead
 	// of verification: nobody may trust bytes before they have hashed them all.
-	open(context.Context) (io.ReadCloser, error)
-	// damaged is told that the bytes are not what they should be. It drops them if
-	// they are ours, and returns err with what it did.
+	open(context.Context) (blobReader, error)
+}
+
+// blobReader reads a blob.
+type blobReader interface {
+	io.ReadCloser
+	// damaged is told that what was read is not what it should be. It drops the
+	// file if it is ours, and returns err with what it did.
 	damaged(err error) error
 }
 
@@ -239,12 +244,6 @@ func (a *appender) write(p []byte) error {
 		a.blob.update(func() { a.blob.ready = a.size })
 	}
 	return nil
-}
-
-func (b *cachedBlob) damaged(err error) error {
-	b.update(func() { b.whole, b.flight = false, nil })
-	os.Remove(b.registry.cache.path(b.desc))
-	return api.Hint(err, "the damaged blob was removed from the cache: pull again")
 }
 
 // object names a blob in errors.

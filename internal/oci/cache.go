@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -42,30 +41,30 @@ func (c cache) partial(d v1.Descriptor) string { return c.path(d) + ".partial" }
 
 // has reports whether the blob is there. Readers verify it; only a size that is
 // not the descriptor's is looked into here: either the descriptor lies, or the
-// file is damaged and goes.
+// file is damaged, and the next download takes its place.
 func (c cache) has(d v1.Descriptor) (bool, error) {
-	fi, err := os.Stat(c.path(d))
+	f, err := os.Open(c.path(d))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
 		return false, fmt.Errorf("look into blob cache: %w", err)
 	}
-	if fi.Size() == d.Size {
-		return true, nil
-	}
-	f, err := os.Open(c.path(d))
+	defer f.Close()
+	fi, err := f.Stat()
 	if err != nil {
 		return false, fmt.Errorf("look into blob cache: %w", err)
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if fi.Size() == d.Size {
+		return true, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
 		return false, fmt.Errorf("look into blob cache: %w", err)
 	}
-	if hex.EncodeToString(h.Sum(nil)) == d.Digest.Hex {
+	if digestText(sum) == d.Digest.String() {
 		return false, wrongSize(d, fmt.Sprint(fi.Size()))
 	}
-	return false, os.Remove(c.path(d))
+	return false, nil
 }
 
 // missing returns how many bytes of the blob are still to be downloaded.

@@ -56,7 +56,7 @@ func readDocument(ctx context.Context, b blob, d v1.Descriptor) ([]byte, error) 
 		return nil, fmt.Errorf("read %s: %w", d.Digest, err)
 	}
 	if err := verifyDocument(data, d); err != nil {
-		return nil, b.damaged(err)
+		return nil, r.damaged(err)
 	}
 	return data, nil
 }

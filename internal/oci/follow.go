@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/api"
 )
 
 // follower reads a blob of the cache, or its partial file while it grows.
@@ -18,7 +20,7 @@ type follower struct {
 	writer *flight  // whose file that is
 }
 
-func (b *cachedBlob) open(ctx context.Context) (io.ReadCloser, error) {
+func (b *cachedBlob) open(ctx context.Context) (blobReader, error) {
 	return &follower{ctx: ctx, blob: b}, nil
 }
 
@@ -75,6 +77,18 @@ func (r *follower) state() (limit int64, whole bool, changed chan struct{}, err 
 		r.file, err = dup(b.file)
 	}
 	return limit, b.whole, b.changed, err
+}
+
+func (r *follower) damaged(err error) error {
+	path := r.blob.registry.cache.path(r.blob.desc)
+	read, rerr := r.file.Stat()
+	named, nerr := os.Stat(path)
+	if rerr != nil || nerr != nil || !os.SameFile(read, named) {
+		return err // replaced meanwhile
+	}
+	os.Remove(path)
+	r.blob.update(func() { r.blob.whole, r.blob.flight = false, nil })
+	return api.Hint(err, "the damaged blob was removed from the cache: pull again")
 }
 
 // Close implements [io.Closer].

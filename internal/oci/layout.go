@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,7 +80,7 @@ type fileBlob string
 
 func (b fileBlob) fetch(context.Context, api.Progress) error { return nil }
 
-func (b fileBlob) open(context.Context) (io.ReadCloser, error) {
+func (b fileBlob) open(context.Context) (blobReader, error) {
 	fi, err := os.Stat(string(b))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", string(b), api.ErrNotFound)
@@ -91,7 +90,13 @@ func (b fileBlob) open(context.Context) (io.ReadCloser, error) {
 	if !fi.Mode().IsRegular() { // opening a fifo would hang
 		return nil, fmt.Errorf("%w: %s is not a regular file", api.ErrInvalid, string(b))
 	}
-	return os.Open(string(b))
+	f, err := os.Open(string(b))
+	if err != nil {
+		return nil, err
+	}
+	return fileReader{f}, nil
 }
 
-func (b fileBlob) damaged(err error) error { return fmt.Errorf("%s: %w", string(b), err) }
+type fileReader struct{ *os.File }
+
+func (f fileReader) damaged(err error) error { return fmt.Errorf("%s: %w", f.Name(), err) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -265,10 +266,13 @@ func (r *registry) explain(err error) error {
 		return api.Hint(fmt.Errorf("registry %s refused access, %s%s: %w", reg, which, strings.Join(credentialFiles(), ", "), err),
 			fmt.Sprintf("check the name (many registries refuse what does not exist), or log in: `docker login %s`, `podman login %s` or `skopeo login %s`", reg, reg, reg))
 	case http.StatusNotFound:
-		return api.Hint(fmt.Errorf("%s: %w: %w", r.ref, api.ErrNotFound, err),
+		return api.Hint(fmt.Errorf("%w: %w", api.ErrNotFound, err),
 			fmt.Sprintf("check the name and the tag; `skopeo list-tags docker://%s/%s` lists the tags there are", r.ref.registry, r.ref.repository))
 	case http.StatusTooManyRequests:
 		return api.Hint(err, "the registry limits how much one may pull: wait, or log in for a higher limit")
+	}
+	if netErr := net.Error(nil); errors.As(err, &netErr) {
+		return api.Hint(err, fmt.Sprintf("check that %s is the right name and can be reached from here; a proxy is taken from HTTPS_PROXY", r.ref.registry))
 	}
 	return err
 }

@@ -79,7 +79,7 @@ func (s *stream) Close() error {
 }
 
 // readStored verifies the stored bytes.
-func (l Layer) readStored(ctx context.Context, r io.Reader, out *pipe, m *meter) error {
+func (l Layer) readStored(ctx context.Context, r blobReader, out *pipe, m *meter) error {
 	sum := sha256.New()
 	err := out.fill(ctx, r, func(chunk []byte) error {
 		sum.Write(chunk)
@@ -90,10 +90,10 @@ func (l Layer) readStored(ctx context.Context, r io.Reader, out *pipe, m *meter)
 		return err
 	}
 	if m.done != l.Size {
-		return l.blob.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(m.done)))
+		return r.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(m.done)))
 	}
 	if got := digestText(sum); got != l.Digest {
-		return l.blob.damaged(l.mismatch("digest", l.Digest, got))
+		return r.damaged(l.mismatch("digest", l.Digest, got))
 	}
 	m.end()
 	close(out.full)
@@ -141,7 +141,9 @@ func (l Layer) checkDiffID(ctx context.Context, in, out *pipe) error {
 		} else if err != nil {
 			return err
 		}
-		sum.Write(chunk)
+		if l.DiffID != "" {
+			sum.Write(chunk)
+		}
 		if err := out.send(ctx, chunk); err != nil {
 			return err
 		}

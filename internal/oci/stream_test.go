@@ -105,6 +105,7 @@ func TestLayerIsWrong(t *testing.T) {
 	}{
 		{name: "digest", stored: good, tar: tar, file: flipped, what: "digest"},
 		{name: "digest_plain", stored: tar, tar: tar, file: tarOf(2, 2<<20), what: "digest"},
+		{name: "digest_and_format", stored: good, tar: tar, file: join([]byte("\x1f\x8b"), noise(3, len(good)-2)), what: "digest"},
 		{name: "size_more", stored: good, tar: tar, file: join(good, []byte("garbage")), what: "size"},
 		{name: "size_less", stored: good, tar: tar, file: good[:len(good)-9], what: "size"},
 		{name: "size_none", stored: good, tar: tar, file: []byte{}, what: "size"},

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"banger/internal/api"
 )
@@ -19,8 +21,13 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 		return nil, err
 	}
 	defer f.Close()
+	fi, err := os.Stat(ref.path)
+	if err != nil {
+		return nil, err
+	}
 	sum := sha256.New()
-	size, err := io.Copy(sum, &contextReader{ctx, f})
+	m := newMeter(o.Progress, "hash "+filepath.Base(ref.path), fi.Size())
+	size, err := io.CopyBuffer(sum, &meteredReader{ctx, f, m}, make([]byte, chunkSize))
 	if err != nil {
 		return nil, fmt.Errorf("hash %s: %w", ref.path, err)
 	}
@@ -37,15 +44,18 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 	}, nil
 }
 
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
+// meteredReader counts what is read, and ends with its context.
+type meteredReader struct {
+	ctx   context.Context
+	r     io.Reader
+	meter *meter
 }
 
-func (r *contextReader) Read(p []byte) (int, error) {
+func (r *meteredReader) Read(p []byte) (int, error) {
 	if r.ctx.Err() != nil {
 		return 0, context.Cause(r.ctx)
 	}
-	return r.r.Read(p)
+	n, err := r.r.Read(p)
+	r.meter.add(int64(n))
+	return n, err
 }
