@@ -31,6 +31,7 @@ import (
 
 	"banger/internal/agent"
 	"banger/internal/api"
+	"banger/internal/clone"
 	"banger/internal/vmm"
 )
 
@@ -119,7 +120,8 @@ func (h *Host) create(ctx context.Context, s Spec, p api.Progress) (vm api.VM, e
 		}
 	}()
 	began := time.Now()
-	if err := clone(ctx, filepath.Join(staging, diskFile), s.Image.RootfsPath, s.DiskBytes, !s.Ephemeral, p); err != nil {
+	o := clone.Options{Size: s.DiskBytes, Sync: !s.Ephemeral}
+	if err := clone.File(ctx, filepath.Join(staging, diskFile), s.Image.RootfsPath, o, p); err != nil {
 		return vm, err
 	}
 	vm.Phases = []api.Phase{{Name: "clone", Duration: time.Since(began)}}

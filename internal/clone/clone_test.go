@@ -1,4 +1,4 @@
-package vm
+package clone
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func TestCloneLeavesTheImageAlone(t *testing.T) {
 	if err := os.WriteFile(src, []byte("image"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if err := clone(t.Context(), dst, src, 4096, true, nil); err != nil {
+	if err := File(t.Context(), dst, src, Options{Size: 4096, Sync: true}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(dst, []byte("written by the guest"), 0o600); err != nil {
@@ -79,7 +79,7 @@ func TestCloneLeavesTheImageAlone(t *testing.T) {
 	if b, err := os.ReadFile(src); err != nil || string(b) != "image" {
 		t.Errorf("image: got %q, %v", b, err)
 	}
-	if err := clone(t.Context(), dst, src, 4096, false, nil); !errors.Is(err, os.ErrExist) {
+	if err := File(t.Context(), dst, src, Options{Size: 4096}, nil); !errors.Is(err, os.ErrExist) {
 		t.Errorf("clone over a file: got %v, want that it exists", err)
 	}
 }

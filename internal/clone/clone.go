@@ -1,4 +1,7 @@
-package vm
+// Package clone copies disks: the copy is as large as the original seems, but
+// takes only the blocks that hold data, or none at all where the file system can
+// share them (reflink).
+package clone
 
 import (
 	"context"
@@ -6,16 +9,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
 )
 
-// clone makes dst a file of size bytes that begins with the content of src. It
-// shares src's blocks where the file system can (FICLONE), and copies them
-// around the holes where not.
-func clone(ctx context.Context, dst, src string, size int64, sync bool, p api.Progress) (err error) {
+// Options say how a file is cloned.
+type Options struct {
+	Size int64 // of the clone, in bytes, when it is larger than the original
+	Sync bool  // the clone is on stable storage when File returns
+}
+
+// File makes dst, which must not exist, a file that begins with the content of
+// src. It shares src's blocks where the file system can (FICLONE), and copies
+// them around the holes where not. After an error dst may exist.
+func File(ctx context.Context, dst, src string, o Options, p api.Progress) (err error) {
 	in, err := os.Open(src)
 	if err != nil {
 		return err
@@ -30,7 +40,7 @@ func clone(ctx context.Context, dst, src string, size int64, sync bool, p api.Pr
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	how := "shares the image's blocks"
+	how := "shares the blocks of " + filepath.Base(src)
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
 		copied, err := sparseCopy(ctx, out, in, info.Size(), p)
 		if err != nil {
@@ -38,11 +48,11 @@ func clone(ctx context.Context, dst, src string, size int64, sync bool, p api.Pr
 		}
 		how = fmt.Sprintf("copied %d MiB; this file system cannot share blocks", copied>>20)
 	}
-	if err := out.Truncate(size); err != nil {
+	if err := out.Truncate(max(o.Size, info.Size())); err != nil {
 		return err
 	}
 	p.Say("disk", how)
-	if sync {
+	if o.Sync {
 		return out.Sync()
 	}
 	return nil
@@ -107,7 +117,7 @@ func copyRange(out, in *os.File, at, n int64) (int64, error) {
 			// copy_file_range(2) may decline for reasons of its own.
 			done, err := io.Copy(io.NewOffsetWriter(out, at), io.NewSectionReader(in, at, n))
 			if err == nil && done < n {
-				err = io.ErrUnexpectedEOF // the image is being cut
+				err = io.ErrUnexpectedEOF // the original is being cut
 			}
 			return done, err
 		default:
