@@ -91,11 +91,22 @@ func (g *guest) Wait(gone <-chan struct{}, exit func(agent.ExitStatus)) error {
 	return g.main.wait(gone, exit)
 }
 
-// askInit has systemd end the machine as its own reboot would: on power off a
-// machine without ACPI stays there, halted.
-func askInit(time.Duration) {
-	const reboot = syscall.Signal(34 + 5) // SIGRTMIN+5; systemd(1), SIGNALS
-	if err := syscall.Kill(1, reboot); err != nil {
+// askInit asks an init of the image to end the machine.
+func (g *guest) askInit(grace time.Duration) {
+	sig := stopSignal(g.cfg.Process.StopSignal)
+	if g.init == initSystemd {
+		// As its own reboot would: on power off a machine without ACPI stays there,
+		// halted. SIGRTMIN+5; systemd(1), SIGNALS.
+		sig = syscall.Signal(34 + 5)
+	}
+	if err := syscall.Kill(1, sig); err != nil {
 		warn("power off: %v", err)
+	}
+	if g.init != initSystemd {
+		// What the others do with a signal is up to them, such as nothing.
+		time.AfterFunc(grace, func() {
+			settle()
+			restart()
+		})
 	}
 }

@@ -79,7 +79,8 @@ func serve() error {
 	}
 	collector, stop := newChildren()
 	defer stop()
-	g := &guest{cfg: cfg, init: string(name), phases: readPhases(phasesPath), children: collector, powerOff: askInit}
+	g := &guest{cfg: cfg, init: string(name), phases: readPhases(phasesPath), children: collector}
+	g.powerOff = g.askInit
 	servePort(&agent.Server{Handler: g}, device, g.ready)
 	return nil
 }
