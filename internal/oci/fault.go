@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -21,7 +22,7 @@ import (
 
 // MismatchError says that bytes are not what the image promises.
 type MismatchError struct {
-	Object string // "layer sha256:...", "manifest sha256:..."
+	Object string // "layer sha256:...", "config sha256:...", "document sha256:..."
 	What   string // "digest", "size" or "diffID"
 	Want   string
 	Got    string
@@ -105,6 +106,7 @@ func temporary(err error) bool {
 		dns    *net.DNSError
 		answer *transport.Error
 		broken brokenBody
+		local  *fs.PathError // of the cache: an errno would pass for a net.Error
 		netErr net.Error
 	)
 	switch {
@@ -112,7 +114,7 @@ func temporary(err error) bool {
 		return true
 	case errors.As(err, &status):
 		return temporaryStatus(status.code)
-	case errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused),
+	case errors.As(err, &local), errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &dns):
@@ -133,8 +135,8 @@ func temporaryStatus(code int) bool {
 	return code >= 500
 }
 
-// redact drops from an error that http.Client returned the query of its URL: the target of a
-// redirect is often signed.
+// redact drops the query of the URL from an error that http.Client returned: the
+// target of a redirect is often signed.
 func redact(err error) error {
 	ue, ok := err.(*url.Error)
 	if !ok {
