@@ -179,6 +179,16 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.http.Close()
+	_, err := Resolve(t.Context(), mustNormalize(t, s.host+"/i"), testOptions(t))
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || !strings.Contains(api.HintOf(err), s.host) {
+		t.Errorf("got %v, hint %q, want the cause and which registry", err, api.HintOf(err))
+	}
+}
+
 func TestManifestIsVerified(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -271,7 +271,7 @@ func (r *registry) explain(err error) error {
 	case http.StatusTooManyRequests:
 		return api.Hint(err, "the registry limits how much one may pull: wait, or log in for a higher limit")
 	}
-	if netErr := net.Error(nil); errors.As(err, &netErr) {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return api.Hint(err, fmt.Sprintf("check that %s is the right name and can be reached from here; a proxy is taken from HTTPS_PROXY", r.ref.registry))
 	}
 	return err
