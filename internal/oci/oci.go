@@ -7,7 +7,12 @@
 // uncompressed. What comes from a registry is kept in a cache by digest, is
 // downloaded once however many ask for it in however many processes, and goes on
 // where an earlier download ended. Faults of network and registry are tried again
-// up to 5 times in a row, with progress warnings that say so.
+// up to 5 times in a row, with progress warnings that say so; what still fails is
+// kept by the [Image]: resolve again to try again.
+//
+// Every [api.Progress] is called from several goroutines at once. Its steps are
+// "fetch sha256:..." for a download and "layer sha256:..." for reading a layer,
+// both in bytes as they are stored, and "hash FILE".
 package oci
 
 import (
