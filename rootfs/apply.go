@@ -72,7 +72,7 @@ func isFormatError(err error) bool {
 
 // entries applies all entries of the archive.
 func (l *layer) entries() error {
-	for after := "the start"; ; after = quote(l.header.Name) {
+	for last := ""; ; last = l.header.Name {
 		hdr, err := l.tar.Next()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -80,9 +80,9 @@ func (l *layer) entries() error {
 		case errors.Is(err, tar.ErrInsecurePath):
 			// With GODEBUG=tarinsecurepath=0; the header is good, and so is the path here.
 		case errors.Is(err, tar.ErrFieldTooLong):
-			return fmt.Errorf("entry after %s: %w: %w", after, err, &LimitError{"bytes in a header (fixed)", maxPAX})
+			return fmt.Errorf("entry after %s: %w: %w", quote(last), err, &LimitError{"bytes in a header (fixed)", maxPAX})
 		case err != nil:
-			return fmt.Errorf("entry after %s: %w", after, err)
+			return fmt.Errorf("entry after %s: %w", quote(last), err)
 		}
 		l.header = hdr
 		if err := l.entry(); err != nil {

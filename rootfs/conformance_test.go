@@ -24,7 +24,11 @@ type row struct {
 
 var base = []entry{dir("d"), file("d/low", "low"), file("d/other", "other"), dir("d/sub"), file("d/sub/deep", "deep")}
 
-var long = strings.Repeat("n", 255)
+// long is the longest name, and deep a path that with it is a byte too long.
+var (
+	long = strings.Repeat("n", 255)
+	deep = strings.Repeat(long+"/", 14) + long
+)
 
 var conformance = []row{
 	// Entries over entries.
@@ -445,7 +449,10 @@ var conformance = []row{
 	{name: "symlink_4095", layers: layers{{symlink("l", strings.Repeat("t/", 2047)+"t")}}, want: "l -> " + strings.Repeat("t/", 2047) + "t"},
 	{name: "symlink_4096", layers: layers{{symlink("l", strings.Repeat("t/", 2048))}}, err: "4096 bytes, more than 4095", umoci: "error"},
 	{name: "symlink_empty", layers: layers{{symlink("l", "")}}, err: "without a target", umoci: "error"},
-	{name: "path_4096", layers: layers{{file(strings.Repeat("d/", 2047)+"ff", "")}}, err: "longer than 4095", umoci: "error"},
+	{name: "path_4096", layers: layers{{file(deep+"/"+long, "")}}, err: "longer than 4095", umoci: "error"},
+	{name: "path_4096_of_a_whiteout", layers: layers{{hide(deep + "/x/.wh." + long[:249])}}, err: "longer than 4095", umoci: "*", why: "nothing is there"},
+	{name: "path_4096_through_a_symlink", layers: layers{{symlink("l", deep), file("l/"+long+"/f", "")}}, err: "longer than 4095", umoci: "error"},
+	{name: "path_4096_of_a_file_through_a_symlink", layers: layers{{symlink("l", deep), file("l/"+long, "")}}, err: "longer than 4095", umoci: "error"},
 
 	// Hard links.
 	{
@@ -595,6 +602,15 @@ var conformance = []row{
 		why: "it ignores the header of a link",
 	},
 	{
+		name:   "hard_link_header_with_nothing_but_a_time",
+		layers: layers{{file("f", "x"), link("l", "f").time(time.Unix(5, 0))}},
+		want: `f 000 "x" t=5.000000000 links=2
+			l = f`,
+		umoci: `f 644 "x" links=2
+			l = f`,
+		why: "it ignores the header of a link",
+	},
+	{
 		name:   "hard_link_over_an_existing_name",
 		layers: layers{base, {file("f", "x"), link("d", "f")}},
 		want: `d 644 "x" links=2
@@ -731,6 +747,11 @@ var conformance = []row{
 		umoci: `d/ 755
 			f 664 ""`,
 		why: "it does not read them",
+	},
+	{
+		name:   "acl_in_both_forms",
+		layers: layers{{file("f", "").mode(0o664).xattr(xattrAccessACL, wire).pax("SCHILY.acl.access", "user::rwx,user:joe:r--,group::---,mask::---,other::---")}},
+		want:   "f 664 \"\" {system.posix_acl_access=" + quoted(wire) + "}\n",
 	},
 	{
 		name:   "acl_that_says_what_the_mode_says",

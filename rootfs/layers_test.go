@@ -153,6 +153,9 @@ func listing(items []item) string {
 		for _, name := range slices.Sorted(maps.Keys(it.xattrs)) {
 			attrs += fmt.Sprintf(" {%s=%q}", name, it.xattrs[name])
 		}
+		if it.mode.Type() == fs.ModeSymlink && it.mode.Perm() != 0o777 {
+			attrs += " " + it.mode.String()
+		}
 		perm := fmt.Sprintf("%03o", tarMode(it.mode))
 		switch it.mode.Type() {
 		case fs.ModeDir:

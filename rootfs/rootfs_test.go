@@ -176,6 +176,23 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// TestLongestPath has a file whose path from the root is as long as Linux takes it.
+func TestLongestPath(t *testing.T) {
+	t.Parallel()
+	tree, err := apply(t, []entry{file(deep+"/"+long[1:], ""), symlink("l", deep), file("l/"+long[2:], ""), file("l/"+long[10:]+"/12345678", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := 0
+	_ = tree.Walk(func(path string, _ *Node) error {
+		longest = max(longest, len("/"+path))
+		return nil
+	})
+	if longest != maxPath {
+		t.Errorf("got a path of %d bytes, want %d", longest, maxPath)
+	}
+}
+
 // TestNodeIsSmall guards the memory of an image of millions of files: a byte
 // more, and each node takes the next size class of the allocator.
 func TestNodeIsSmall(t *testing.T) {

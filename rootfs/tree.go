@@ -62,7 +62,6 @@ func (l *layer) put(dir *Node, name string, n *Node) error {
 		}
 		if n.IsDir() {
 			d.subdirs++
-			n.open().sealed = l.tree.layers
 		} else {
 			n.links++
 		}

@@ -31,6 +31,9 @@ const (
 // type in mode.
 func (l *layer) xattrs(mode fs.FileMode) (map[string]string, error) {
 	all := l.rawXattrs()
+	if len(all) == 0 {
+		return nil, nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		value, why := cleanXattr(name, all[name], mode)
 		if why != "" {
@@ -90,14 +93,18 @@ func (l *layer) rawXattrs() map[string]string {
 			}
 			set(name, string(decoded), 2)
 		} else {
+			name := xattrAccessACL
+			if key == paxDefaultACL {
+				name = xattrDefaultACL
+			}
+			// GNU tar writes both forms, and the text with names that we do not know.
+			if _, ok := l.header.PAXRecords[paxXattr+name]; ok {
+				continue
+			}
 			acl, err := parseACL(value)
 			if err != nil {
 				l.warn(XattrDropped, "dropped %s: %v", key, err)
 				continue
-			}
-			name := xattrAccessACL
-			if key == paxDefaultACL {
-				name = xattrDefaultACL
 			}
 			set(name, acl.encode(), 1)
 		}
