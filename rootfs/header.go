@@ -16,9 +16,9 @@ func (l *layer) node() (*Node, error) {
 	n := &Node{Mode: mode(hdr.Mode)}
 	for _, id := range []struct {
 		name  string
-		value int
+		value int64
 		field *uint32
-	}{{"uid", hdr.Uid, &n.UID}, {"gid", hdr.Gid, &n.GID}} {
+	}{{"uid", int64(hdr.Uid), &n.UID}, {"gid", int64(hdr.Gid), &n.GID}} {
 		if id.value < 0 || id.value > maxID {
 			return nil, fmt.Errorf("%s %d is not within 0 and %d", id.name, id.value, maxID)
 		}
