@@ -118,35 +118,40 @@ type want struct {
 	link string // the path of an earlier file: this is another name for it
 }
 
-// put writes files in order. Parents come first; the root is ".".
+// put writes files in order and returns their inodes. Parents come first; the
+// root is ".".
 func put(t testing.TB, w *Writer, files []want) map[string]Ino {
 	t.Helper()
-	inos := map[string]Ino{".": Root}
-	for _, f := range files {
-		if f.path == "." {
-			if err := w.SetRoot(&f.Header); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		parent, ok := inos[path.Dir(f.path)]
-		if !ok {
-			t.Fatalf("%s has no parent", f.path)
-		}
-		if f.link != "" {
-			inos[f.path] = inos[f.link]
-			if err := w.Link(parent, path.Base(f.path), inos[f.link]); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		h := f.Header
-		if f.data != "" {
-			h.Content = must[Content](t)(w.WriteContent(strings.NewReader(f.data), int64(len(f.data))))
-		}
-		inos[f.path] = must[Ino](t)(w.Create(parent, path.Base(f.path), &h))
+	inos, err := putAll(w, files)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return inos
+}
+
+func putAll(w *Writer, files []want) (map[string]Ino, error) {
+	inos := map[string]Ino{".": Root}
+	for _, f := range files {
+		h, err := f.Header, error(nil)
+		parent, ok := inos[path.Dir(f.path)]
+		switch {
+		case !ok:
+			err = fmt.Errorf("%s has no parent", f.path)
+		case f.path == ".":
+			err = w.SetRoot(&h)
+		case f.link != "":
+			inos[f.path] = inos[f.link]
+			err = w.Link(parent, path.Base(f.path), inos[f.link])
+		default:
+			if h.Content, err = w.WriteContent(strings.NewReader(f.data), int64(len(f.data))); err == nil {
+				inos[f.path], err = w.Create(parent, path.Base(f.path), &h)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return inos, nil
 }
 
 // compare reports how what fsys has differs from what is wanted.
@@ -387,35 +392,63 @@ func TestNotMountableBeforeClose(t *testing.T) {
 	if _, err := Open(f); err == nil {
 		t.Error("the image can be opened before Close")
 	}
-	// A Close that fails at its last write but one leaves no superblock either.
-	w.file = &failing{File: f, at: superOffset}
-	if err := w.Close(); !errors.Is(err, errFull) {
-		t.Errorf("close = %v, want %v", err, errFull)
-	}
-	if _, err := Open(f); err == nil {
-		t.Error("the image can be opened after a failed Close")
-	}
-	if err := w.Close(); !errors.Is(err, errFull) {
-		t.Errorf("second close = %v, want the first error", err)
-	}
-	if _, err := w.Create(Root, "b", &Header{}); !errors.Is(err, errFull) {
-		t.Errorf("create after it = %v, want the first error", err)
+}
+
+// Whichever call to the file fails, its error comes back, again and again, and
+// there is no file system.
+func TestFailingFile(t *testing.T) {
+	t.Parallel()
+	files := everything()
+	for calls := 0; ; calls++ {
+		m := &memory{}
+		w, err := NewWriter(&failing{m, calls}, Options{Size: 24 * mib})
+		if err == nil {
+			_, _ = w.WriteContent(ones{}, 3*mib) // dropped: it is to be punched
+			_, err = putAll(w, files)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err == nil {
+			if calls < 10 {
+				t.Errorf("only %d calls", calls)
+			}
+			return
+		}
+		if !errors.Is(err, errFull) {
+			t.Errorf("call %d fails: %v, want %v", calls, err, errFull)
+		}
+		if w != nil {
+			if later := w.Close(); later != err {
+				t.Errorf("call %d fails: later %v, want the same error", calls, later)
+			}
+		}
+		if _, err := Open(m); err == nil {
+			t.Errorf("call %d fails: there is a file system", calls)
+		}
 	}
 }
 
 var errFull = errors.New("disk full")
 
-// failing is a file whose writes at one offset fail.
+// failing is a file that fails after some changes.
 type failing struct {
 	File
-	at int64
+	left int
 }
 
 func (f *failing) WriteAt(p []byte, off int64) (int, error) {
-	if off == f.at {
+	if f.left--; f.left < 0 {
 		return 0, errFull
 	}
 	return f.File.WriteAt(p, off)
+}
+
+func (f *failing) Truncate(size int64) error {
+	if f.left--; f.left < 0 {
+		return errFull
+	}
+	return f.File.Truncate(size)
 }
 
 func TestClosedWriter(t *testing.T) {

@@ -97,8 +97,9 @@ func NewWriter(f File, o Options) (*Writer, error) {
 		if !w.lay.holds(w.need.Blocks, w.need.Inodes) {
 			return nil, w.sizeError()
 		}
-		// Set the journal's place aside while there is a good one.
-		w.journal = newBlockMap(&w.lay, 0).take(w.lay.journal)
+		if w.lay.journal > 0 { // set its place aside while there is a good one
+			w.journal = newBlockMap(&w.lay, 0).take(w.lay.journal)
+		}
 	}
 	if err := f.Truncate(0); err != nil {
 		return nil, err
