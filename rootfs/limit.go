@@ -7,15 +7,15 @@ import (
 
 // Limits of Linux, which no tree may exceed: a guest could not use the file.
 const (
-	maxName       = 255      // bytes of one name; NAME_MAX, limits.h
-	maxPath       = 4095     // bytes of a path without its NUL, and of a symlink's target; PATH_MAX, limits.h
-	maxLinks      = 40       // symlinks in one resolution; MAXSYMLINKS, include/linux/namei.h
-	maxXattrName  = 255      // XATTR_NAME_MAX, limits.h
-	maxXattrValue = 64 << 10 // XATTR_SIZE_MAX, limits.h
-	maxXattrList  = 64 << 10 // names with their NULs; XATTR_LIST_MAX, limits.h
-	maxID         = 1<<32 - 1
-	maxMajor      = 1<<12 - 1 // MINORBITS is 20; include/linux/kdev_t.h
-	maxMinor      = 1<<20 - 1
+	maxName             = 255       // bytes of one name; NAME_MAX, limits.h
+	maxPath             = 4095      // bytes of a path without its NUL, and of a symlink's target; PATH_MAX, limits.h
+	maxLinks            = 40        // symlinks in one resolution; MAXSYMLINKS, include/linux/namei.h
+	maxXattrName        = 255       // XATTR_NAME_MAX, limits.h
+	maxXattrValue       = 64 << 10  // XATTR_SIZE_MAX, limits.h
+	maxXattrList        = 64 << 10  // names with their NULs; XATTR_LIST_MAX, limits.h
+	maxID         int64 = 1<<32 - 1 // uid_t and gid_t are 32 bits
+	maxMajor            = 1<<12 - 1 // MINORBITS is 20; include/linux/kdev_t.h
+	maxMinor            = 1<<20 - 1
 )
 
 // maxPAX is the longest PAX header or GNU long name that archive/tar accepts, in bytes.
