@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -32,8 +33,11 @@ type blobReader interface {
 
 // object names a blob in errors.
 func object(d v1.Descriptor) string {
-	if d.MediaType.IsConfig() {
+	switch {
+	case d.MediaType.IsConfig():
 		return "config " + d.Digest.String()
+	case d.MediaType == typeFile:
+		return "file " + d.Digest.String()
 	}
 	return "layer " + d.Digest.String()
 }
@@ -42,10 +46,20 @@ func wrongSize(d v1.Descriptor, got string) error {
 	return &MismatchError{Object: object(d), What: "size", Want: fmt.Sprint(d.Size), Got: got}
 }
 
-// cachedBlob is a blob of a registry on its way into the cache, or there.
+// origin is where a blob can be downloaded from.
+type origin interface {
+	// blobAt makes one try to open the bytes from offset on.
+	blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+	// explain says what the user can do about an error of the last try.
+	explain(error) error
+}
+
+// cachedBlob is a blob on its way into the cache, or there.
 type cachedBlob struct {
-	registry *registry
-	desc     v1.Descriptor
+	origin  origin
+	cache   cache
+	backoff time.Duration // before the first further try
+	desc    v1.Descriptor
 
 	mu      sync.Mutex
 	flight  *flight       // the download under way or done, or nil

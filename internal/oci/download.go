@@ -21,7 +21,7 @@ const progressBytes = 1 << 20
 // try left there. What is left over from another process may be damaged, so
 // readers follow only what was written here, and a mismatch means to start over.
 func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
-	c := b.registry.cache
+	c := b.cache
 	step := "fetch " + short(b.desc.Digest.String())
 	f, err := c.lock(ctx, b.desc, func() { p.Say(step, "another pull fetches it: waiting") })
 	if err != nil {
@@ -82,13 +82,13 @@ func (b *cachedBlob) fill(ctx context.Context, f *os.File, have int64, p api.Pro
 		a.follow = true
 	}
 	again := func(cause error, wait time.Duration) { warnRetry(p, a.meter.step, cause, wait) }
-	err = retry(ctx, b.registry.backoff, again, func() (bool, error) {
+	err = retry(ctx, b.backoff, again, func() (bool, error) {
 		before := a.size
 		err := a.get(ctx)
 		return a.size-before >= progressBytes, err
 	})
 	if err != nil {
-		return b.registry.explain(err)
+		return b.origin.explain(err)
 	}
 	if got := digestText(a.hash); got != b.desc.Digest.String() {
 		return &MismatchError{Object: object(b.desc), What: "digest", Want: b.desc.Digest.String(), Got: got}
@@ -112,7 +112,7 @@ func (a *appender) get(ctx context.Context) error {
 	if a.size == d.Size {
 		return nil
 	}
-	body, err := a.blob.registry.blobAt(ctx, d, a.size)
+	body, err := a.blob.origin.blobAt(ctx, d, a.size)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return brokenBody{err} // it sent the manifest: this is a restart, not a wrong port
 	}
@@ -145,7 +145,7 @@ func (a *appender) get(ctx context.Context) error {
 
 func (a *appender) write(p []byte) error {
 	if _, err := a.file.Write(p); err != nil {
-		return a.blob.registry.cache.writeError(a.file, err, a.blob.desc.Size-a.size)
+		return a.blob.cache.writeError(a.file, err, a.blob.desc.Size-a.size)
 	}
 	a.hash.Write(p)
 	a.size += int64(len(p))

@@ -72,7 +72,7 @@ func (r *follower) state() (limit int64, whole bool, changed chan struct{}, err 
 	r.Close()
 	r.writer = b.writer
 	if b.file == nil {
-		r.file, err = os.Open(b.registry.cache.path(b.desc))
+		r.file, err = os.Open(b.cache.path(b.desc))
 	} else {
 		r.file, err = dup(b.file)
 	}
@@ -80,7 +80,7 @@ func (r *follower) state() (limit int64, whole bool, changed chan struct{}, err 
 }
 
 func (r *follower) damaged(err error) error {
-	path := r.blob.registry.cache.path(r.blob.desc)
+	path := r.blob.cache.path(r.blob.desc)
 	read, rerr := r.file.Stat()
 	named, nerr := os.Stat(path)
 	if rerr != nil || nerr != nil || !os.SameFile(read, named) {

@@ -64,6 +64,7 @@ type Layer struct {
 	DiffID string // digest of the uncompressed tar stream; "" for a tar
 	Size   int64  // bytes as they are stored
 
+	what      string // in errors; "": "layer"
 	blob      blob
 	readAhead int64
 	maxBytes  int64
@@ -73,11 +74,7 @@ type Layer struct {
 // platform. It reads manifests and the config, no layers. What is named by digest
 // and cached is resolved without the network.
 func Resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
-	o.ReadAhead = cmp.Or(o.ReadAhead, 8<<20)
-	o.MaxLayerBytes = cmp.Or(o.MaxLayerBytes, 64<<30)
-	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
-	o.stall = cmp.Or(o.stall, 30*time.Second)
-	img, err := resolve(ctx, ref, o)
+	img, err := resolve(ctx, ref, o.withDefaults())
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", ref, err)
 	}
@@ -160,7 +157,7 @@ func reserve(layers []Layer) error {
 		if !ok {
 			continue
 		}
-		c = b.registry.cache
+		c = b.cache
 		n, err := c.missing(b.desc)
 		if err != nil {
 			return err

@@ -176,17 +176,21 @@ func (r *registry) fetchManifest(ctx context.Context, identifier string, want *v
 }
 
 func (r *registry) blob(d v1.Descriptor) blob {
-	return &cachedBlob{registry: r, desc: d, changed: make(chan struct{})}
+	return &cachedBlob{origin: r, cache: r.cache, backoff: r.backoff, desc: d, changed: make(chan struct{})}
 }
 
-// blobAt opens the bytes of a blob from offset on. A server that knows no ranges
-// sends the beginning again, which is dropped.
 func (r *registry) blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	return openAt(d, offset, func(header http.Header) (*http.Response, error) { return r.openBlob(ctx, d, header) })
+}
+
+// openAt opens the bytes of a blob from offset on. A server that knows no ranges
+// sends the beginning again, which is dropped.
+func openAt(d v1.Descriptor, offset int64, get func(http.Header) (*http.Response, error)) (io.ReadCloser, error) {
 	header := http.Header{}
 	if offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
 	}
-	resp, err := r.openBlob(ctx, d, header)
+	resp, err := get(header)
 	if status := (*statusError)(nil); errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable && offset > 0 {
 		return nil, wrongSize(d, fmt.Sprintf("at most %d", offset)) // the blob ends before
 	}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -44,7 +45,7 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) 
 	raw, err := l.blob.open(ctx)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("open layer %s: %w", l.Digest, err)
+		return nil, fmt.Errorf("open %s %s: %w", l.object(), l.Digest, err)
 	}
 	stored := newPipe(8)
 	inflated := newPipe(max(2, int(l.readAhead/chunkSize)))
@@ -53,7 +54,7 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) 
 	group.Go(func() error { return l.blob.fetch(ctx, p) })
 	group.Go(func() error {
 		defer raw.Close()
-		return l.readStored(ctx, raw, stored, newMeter(p, "layer "+short(l.Digest), l.Size))
+		return l.readStored(ctx, raw, stored, newMeter(p, l.object()+" "+short(l.Digest), l.Size))
 	})
 	group.Go(func() error { return l.inflate(ctx, stored, inflated) })
 	group.Go(func() error { return l.checkDiffID(ctx, inflated, checked) })
@@ -110,7 +111,7 @@ func (l Layer) inflate(ctx context.Context, in, out *pipe) error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("inflate layer %s: %w", l.Digest, err)
+		return fmt.Errorf("inflate %s %s: %w", l.object(), l.Digest, err)
 	}
 	close(out.full)
 	return nil
@@ -125,7 +126,7 @@ func (l Layer) inflateTo(ctx context.Context, src io.Reader, out *pipe) error {
 	var done int64
 	return out.fill(ctx, r, func(chunk []byte) error {
 		if done += int64(len(chunk)); done > l.maxBytes {
-			return fmt.Errorf("%w: it has more than %d bytes, the limit for one layer", api.ErrInvalid, l.maxBytes)
+			return fmt.Errorf("%w: it has more than %d bytes, the limit for one", api.ErrInvalid, l.maxBytes)
 		}
 		return nil
 	})
@@ -155,8 +156,11 @@ func (l Layer) checkDiffID(ctx context.Context, in, out *pipe) error {
 	return nil
 }
 
+// object is what errors and progress call it.
+func (l Layer) object() string { return cmp.Or(l.what, "layer") }
+
 func (l Layer) mismatch(what, want, got string) error {
-	return &MismatchError{Object: "layer " + l.Digest, What: what, Want: want, Got: got}
+	return &MismatchError{Object: l.object() + " " + l.Digest, What: what, Want: want, Got: got}
 }
 
 func digestText(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }

@@ -1,0 +1,147 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"banger/internal/api"
+)
+
+// typeFile is the media type of a [File], as a blob of an artifact and in errors.
+const typeFile types.MediaType = "application/vnd.banger.file"
+
+// File is a file that is published somewhere, by digest.
+type File struct {
+	URL    string // https://..., http:// to this machine, file:///..., oci:<registry>/<repository>
+	Digest string // "sha256:..."
+	Size   int64  // bytes
+}
+
+// Layer returns the file as a layer without a diffID: [Layer.Open] gives what is
+// in it, uncompressed and verified. What comes from elsewhere goes through the
+// cache, as layers do.
+func (f File) Layer(o Options) (Layer, error) {
+	o = o.withDefaults()
+	h, err := v1.NewHash(f.Digest)
+	if err != nil || h.Algorithm != "sha256" || f.Size <= 0 {
+		return Layer{}, fmt.Errorf("%w file %s: digest %q, size %d", api.ErrInvalid, f.URL, f.Digest, f.Size)
+	}
+	d := v1.Descriptor{MediaType: typeFile, Digest: h, Size: f.Size}
+	b, err := f.blob(d, o)
+	if err != nil {
+		return Layer{}, fmt.Errorf("file %s: %w", f.URL, err)
+	}
+	return Layer{Digest: f.Digest, Size: f.Size, what: "file", blob: b, readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes}, nil
+}
+
+func (f File) blob(d v1.Descriptor, o Options) (blob, error) {
+	if name, ok := strings.CutPrefix(f.URL, "oci:"); ok {
+		ref, err := parseName(name)
+		if err != nil {
+			return nil, err
+		}
+		r, err := newRegistry(ref, o)
+		if err != nil {
+			return nil, err
+		}
+		return r.blob(d), nil
+	}
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", api.ErrInvalid, err)
+	}
+	if u.Scheme == "file" && u.Host == "" && filepath.IsAbs(u.Path) {
+		return fileBlob(u.Path), nil
+	}
+	c, err := openCache(o.CacheDir)
+	if err != nil {
+		return nil, err
+	}
+	return &cachedBlob{origin: newSite(u, o), cache: c, backoff: o.backoff, desc: d, changed: make(chan struct{})}, nil
+}
+
+// Document returns what is at a URL: https, or http to this machine. It is
+// [api.ErrNotFound] when nothing is there.
+func Document(ctx context.Context, address string, o Options) ([]byte, error) {
+	o = o.withDefaults()
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w: %w", api.ErrInvalid, err)
+	}
+	s := newSite(u, o)
+	var data []byte
+	again := func(cause error, wait time.Duration) { warnRetry(o.Progress, "fetch", cause, wait) }
+	err = retry(ctx, o.backoff, again, func() (bool, error) {
+		resp, err := s.get(ctx, http.Header{})
+		if err != nil {
+			return false, err
+		}
+		defer resp.Body.Close()
+		data, err = readAll(resp.Body)
+		if err == nil && resp.ContentLength > int64(len(data)) {
+			err = io.ErrUnexpectedEOF
+		}
+		return false, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", s, s.explain(err))
+	}
+	return data, nil
+}
+
+// site is a file on the web.
+type site struct {
+	url    *url.URL
+	client *http.Client
+}
+
+func newSite(u *url.URL, o Options) *site {
+	w := newWire(u.Host, loopback(u.Hostname()), o.stall)
+	return &site{url: u, client: &http.Client{Transport: w}}
+}
+
+// String returns the URL without what may be secret in it.
+func (s *site) String() string { return s.url.Scheme + "://" + s.url.Host + s.url.Path }
+
+func (s *site) get(ctx context.Context, header http.Header) (*http.Response, error) {
+	header.Set("User-Agent", "banger")
+	return do(ctx, s.client, s.url.String(), header)
+}
+
+func (s *site) blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	return openAt(d, offset, func(header http.Header) (*http.Response, error) { return s.get(ctx, header) })
+}
+
+func (s *site) explain(err error) error {
+	if status := (*statusError)(nil); errors.As(err, &status) {
+		if status.code == http.StatusNotFound || status.code == http.StatusGone {
+			return api.Hint(fmt.Errorf("%w: %w", api.ErrNotFound, err), "check the URL")
+		}
+		return err
+	}
+	if netErr := net.Error(nil); errors.As(err, &netErr) {
+		return api.Hint(err, fmt.Sprintf("check that %s can be reached from here; a proxy is taken from HTTPS_PROXY", s.url.Host))
+	}
+	return err
+}
+
+// withDefaults says what zero means.
+func (o Options) withDefaults() Options {
+	o.ReadAhead = cmp.Or(o.ReadAhead, 8<<20)
+	o.MaxLayerBytes = cmp.Or(o.MaxLayerBytes, 64<<30)
+	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
+	o.stall = cmp.Or(o.stall, 30*time.Second)
+	return o
+}
