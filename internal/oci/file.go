@@ -43,7 +43,11 @@ func (f File) Layer(o Options) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("file %s: %w", f.URL, err)
 	}
-	return Layer{Digest: f.Digest, Size: f.Size, what: "file", blob: b, readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes}, nil
+	l := Layer{Digest: f.Digest, Size: f.Size, what: "file", blob: b, readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes}
+	if err := reserve([]Layer{l}); err != nil {
+		return Layer{}, fmt.Errorf("file %s: %w", f.URL, err)
+	}
+	return l, nil
 }
 
 func (f File) blob(d v1.Descriptor, o Options) (blob, error) {
@@ -96,7 +100,7 @@ func Document(ctx context.Context, address string, o Options) ([]byte, error) {
 		return false, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", s, s.explain(err))
+		return nil, fmt.Errorf("fetch %w", s.explain(err))
 	}
 	return data, nil
 }
@@ -125,12 +129,10 @@ func (s *site) blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.Re
 }
 
 func (s *site) explain(err error) error {
-	if status := (*statusError)(nil); errors.As(err, &status) {
-		if status.code == http.StatusNotFound || status.code == http.StatusGone {
-			return api.Hint(fmt.Errorf("%w: %w", api.ErrNotFound, err), "check the URL")
-		}
-		return err
+	if status := (*statusError)(nil); errors.As(err, &status) && (status.code == http.StatusNotFound || status.code == http.StatusGone) {
+		return api.Hint(fmt.Errorf("%s: %w: %w", s, api.ErrNotFound, err), "check the URL")
 	}
+	err = fmt.Errorf("%s: %w", s, err)
 	if netErr := net.Error(nil); errors.As(err, &netErr) {
 		return api.Hint(err, fmt.Sprintf("check that %s can be reached from here; a proxy is taken from HTTPS_PROXY", s.url.Host))
 	}
