@@ -46,6 +46,10 @@ type FS struct {
 const readable = incompatFiletype | incompatMetaBG | incompatExtents | incompat64Bit | incompatMMP |
 	incompatFlexBG | incompatEAInode | incompatCsumSeed | incompatLargeDir
 
+// ErrUnclean is of a file system that was not unmounted. Its journal must be
+// replayed before it can be read: a kernel that mounts it does so, or e2fsck -p.
+var ErrUnclean = errors.New("journal is not replayed: it was not unmounted cleanly")
+
 // Open returns the file system in r: one that this package or mke2fs wrote, or
 // that a kernel has used and unmounted. Files mapped by blocks, as ext2 and ext3
 // have them, are read too.
@@ -62,7 +66,7 @@ func Open(r io.ReaderAt) (*FS, error) {
 	ro := le.Uint32(sb[sbROCompat:])
 	switch {
 	case incompat&incompatRecover != 0:
-		return nil, errors.New("journal is not replayed: it was not unmounted cleanly")
+		return nil, ErrUnclean
 	case incompat&^readable != 0:
 		return nil, fmt.Errorf("features %#x: %w", incompat&^readable, errors.ErrUnsupported)
 	}

@@ -10,12 +10,13 @@ import "time"
 
 // Image is a bootable disk in the store: what `image list` shows.
 type Image struct {
-	ID       string `json:"id"`       // 12 lower-case hex digits, made at random
-	Name     string `json:"name"`     // unique; see image.ValidName
-	Ref      string `json:"ref"`      // what it was made from, normalized; "" when registered
-	Digest   string `json:"digest"`   // manifest digest of the source; "" when it has none
-	Platform string `json:"platform"` // "linux/amd64"
-	Managed  bool   `json:"managed"`  // the files are ours: rm deletes them
+	ID       string   `json:"id"`       // 12 lower-case hex digits, made at random
+	Name     string   `json:"name"`     // the one it was asked for by, else its oldest; "" when it has lost all to newer images
+	Names    []string `json:"names"`    // all, the oldest first; no two images share one
+	Ref      string   `json:"ref"`      // what it was made from, normalized; "" when registered, "vm:<name>" when promoted
+	Digest   string   `json:"digest"`   // manifest digest of the source; "" when it has none
+	Platform string   `json:"platform"` // "linux/amd64"
+	Managed  bool     `json:"managed"`  // the files are ours: rm deletes them
 
 	RootfsPath string `json:"rootfs_path"`
 	KernelRef  string `json:"kernel_ref"`  // name in the kernel store it was staged from; "" when by path or none
@@ -28,8 +29,10 @@ type Image struct {
 	RootfsModTime  time.Time `json:"rootfs_mtime"`    // when the row was made
 	CreatedAt      time.Time `json:"created_at"`
 
-	Process  Process   `json:"process"`
-	Warnings []Warning `json:"warnings,omitempty"`
+	Process  Process     `json:"process"`
+	Source   Source      `json:"source"`
+	Added    []AddedFile `json:"added,omitempty"` // what we put into it; missing too when an older build made it
+	Warnings []Warning   `json:"warnings,omitempty"`
 }
 
 // Process is what an image runs and how, from the OCI image config

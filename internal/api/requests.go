@@ -24,7 +24,39 @@ type ImagePull struct {
 type ImageRegister struct {
 	Name       string `json:"name"`
 	RootfsPath string `json:"rootfs_path"`
+	Copy       bool   `json:"copy,omitempty"` // into the store; else it is used where it is
 	KernelChoice
+}
+
+// ImagePromote is the request of image.promote.
+type ImagePromote struct {
+	VM   string `json:"vm"`             // name or ID of one that does not run
+	Name string `json:"name,omitempty"` // of the VM when empty
+}
+
+// ImageTag is the request of image.tag.
+type ImageTag struct {
+	Image string `json:"image"` // name or ID
+	Name  string `json:"name"`  // one more
+}
+
+// ImageRemove is the request of image.rm.
+type ImageRemove struct {
+	Name  string `json:"name"`            // or ID
+	Force bool   `json:"force,omitempty"` // remove the VMs that use it first, and all of its names
+}
+
+// ImageRemoved is the result of image.rm.
+type ImageRemoved struct {
+	Image   Image    `json:"image"`         // as it was
+	Deleted bool     `json:"deleted"`       // false: only the name went, the image has others
+	VMs     []string `json:"vms,omitempty"` // removed with it
+}
+
+// Prune is the request of image.prune and system.prune.
+type Prune struct {
+	All    bool `json:"all,omitempty"` // what nothing uses, not only what nothing names
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Named is the request of the verbs that take one name or ID.
@@ -45,6 +77,22 @@ type KernelImport struct {
 	InitrdPath string `json:"initrd_path,omitempty"`
 	Name       string `json:"name,omitempty"` // the release when empty
 	Replace    bool   `json:"replace,omitempty"`
+}
+
+// KernelDefault is the request of kernel.default.
+type KernelDefault struct {
+	Name string `json:"name,omitempty"` // becomes the default; empty: only tell
+}
+
+// KernelRemove is the request of kernel.rm.
+type KernelRemove struct {
+	Name  string `json:"name"`
+	Force bool   `json:"force,omitempty"` // although images were made with it; they keep their copies
+}
+
+// SystemCheck is the request of system.check.
+type SystemCheck struct {
+	Repair bool `json:"repair,omitempty"`
 }
 
 // VMCreate is the request of vm.create: a VM that does not run yet.

@@ -2,8 +2,8 @@ package api
 
 import "embed"
 
-// Source is the source of this package. The description of the HTTP API takes
+// GoSource is the source of this package. The description of the HTTP API takes
 // what it says about types and fields from the comments here.
 //
 //go:embed *.go
-var Source embed.FS
+var GoSource embed.FS

@@ -15,7 +15,7 @@ const description = "openapi.json"
 // describe adds the description of all that s serves.
 func (s *server) describe(version string) {
 	read := func() (openapi.Document, error) {
-		comments, err := openapi.ReadComments(api.Source)
+		comments, err := openapi.ReadComments(api.GoSource)
 		return openapi.Describe(version, s.verbs, comments), err
 	}
 	call(s, description, "Describe this API in the form of OpenAPI 3.1", func(context.Context, none) (any, error) { return read() })

@@ -19,9 +19,12 @@ func (d *daemon) routes() *server {
 	stream(s, "image.register", "Make a root file system that exists an image", func(ctx context.Context, req api.ImageRegister, p api.Progress) (api.Image, error) {
 		return d.images.Register(ctx, req, "linux/"+runtime.GOARCH, p)
 	})
+	stream(s, "image.promote", "Make the disk of a VM that does not run an image", d.promoteImage)
+	call(s, "image.tag", "Give an image one more name", d.images.Tag)
 	call(s, "image.list", "List the images, newest first", func(ctx context.Context, _ none) ([]api.Image, error) { return d.images.List(ctx) })
 	call(s, "image.show", "Show an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Show(ctx, req.Name) })
-	call(s, "image.rm", "Remove an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Remove(ctx, req.Name) })
+	call(s, "image.rm", "Remove a name of an image, and with its last one the image", d.removeImage)
+	call(s, "image.prune", "Remove images that nothing uses", d.images.Prune)
 
 	stream(s, "kernel.pull", "Fetch a kernel", d.kernels.Pull)
 	stream(s, "kernel.import", "Take a kernel file into the store", d.kernels.Import)

@@ -43,7 +43,7 @@ func (d *daemon) createVM(ctx context.Context, req api.VMCreate, p api.Progress)
 	if req.Name == "" {
 		req.Name = madeUpName(img)
 	} else if other, err := d.rows.VM(ctx, req.Name); err == nil && other.Name == req.Name {
-		return made, store.NameTaken(req.Name) // said before a disk is cloned
+		return made, d.rows.VMNameTaken(ctx, req.Name) // said before a disk is cloned
 	}
 	made, err = d.vms.Create(ctx, vm.Spec{VMCreate: req, Image: img}, p)
 	if err != nil {

@@ -36,6 +36,7 @@ type Options struct {
 type Disk struct {
 	SizeBytes int64     // apparent
 	ModTime   time.Time // of the file
+	Added     []api.AddedFile
 	Warnings  []api.Warning
 }
 
@@ -56,7 +57,7 @@ func ConvertFile(ctx context.Context, src *oci.Image, path string, o Options, p 
 			err = errors.Join(explain(err, filepath.Dir(path)), os.Remove(tmp))
 		}
 	}()
-	if disk.Warnings, err = Convert(ctx, src, f, o, p); err != nil {
+	if disk, err = Convert(ctx, src, f, o, p); err != nil {
 		return disk, err
 	}
 	if o.Sync {
@@ -65,31 +66,25 @@ func ConvertFile(ctx context.Context, src *oci.Image, path string, o Options, p 
 			return disk, err
 		}
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return disk, err
-	}
-	disk.SizeBytes, disk.ModTime = info.Size(), info.ModTime()
 	return disk, os.Rename(tmp, path)
 }
 
 // Convert writes the image as a file system to f: the layers stream into it one
 // after the other, the tree of names is written last. The bytes depend on
 // nothing but the image, the options and this build.
-func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.Progress) ([]api.Warning, error) {
+func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.Progress) (disk Disk, err error) {
 	var files []agent.File
 	if !o.NoGuestFiles {
 		// Asked for before the first byte is written: a build without an agent
 		// should say so at once.
-		var err error
 		if files, err = guest.Files(); err != nil {
-			return nil, err
+			return disk, err
 		}
 	}
 	id := identity(src, files, o)
 	w, err := ext4.NewWriter(f, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: src.Created})
 	if err != nil {
-		return nil, err
+		return disk, err
 	}
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -101,19 +96,23 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	for i, layer := range src.Layers {
 		p.Say("layer", fmt.Sprintf("layer %d of %d, %s", i+1, len(src.Layers), units.BytesSize(float64(layer.Size))))
 		if err := apply(ctx, tree, layer, w, p); err != nil {
-			return nil, err
+			return disk, err
 		}
 	}
 	if err := addFiles(tree, files, src.Created, w); err != nil {
-		return nil, err
+		return disk, err
 	}
 	if err := writeTree(w, tree); err != nil {
-		return nil, err
+		return disk, err
 	}
 	if err := w.Close(); err != nil {
-		return nil, err
+		return disk, err
 	}
-	return warnings(tree), nil
+	info, err := f.Stat()
+	if err != nil {
+		return disk, err
+	}
+	return Disk{SizeBytes: info.Size(), ModTime: info.ModTime(), Added: added(files), Warnings: warnings(tree)}, nil
 }
 
 // identity gives the disk names of its own that are the same wherever it is

@@ -2,6 +2,8 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -99,6 +101,19 @@ func header(n *rootfs.Node) *ext4.Header {
 		h.Content = c
 	}
 	return h
+}
+
+// added describes files; an empty list is not nil, which says that nobody knows.
+func added(files []agent.File) []api.AddedFile {
+	all := make([]api.AddedFile, len(files))
+	for i, f := range files {
+		all[i] = api.AddedFile{Path: f.Path, Link: f.Link}
+		if f.Link == "" {
+			sum := sha256.Sum256(f.Content)
+			all[i].Mode, all[i].SHA256 = fmt.Sprintf("%04o", f.Mode), hex.EncodeToString(sum[:])
+		}
+	}
+	return all
 }
 
 func warnings(tree *rootfs.Tree) []api.Warning {

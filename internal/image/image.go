@@ -1,6 +1,6 @@
 // Package image turns refs into bootable images and keeps them: pull, register,
-// list, show and remove. [Store.Pull] is the way in; [Convert] is its core, the way from layers to one ext4 file, and needs no
-// store.
+// promote, name, list, show, remove, prune and check. [Store.Pull] is the way in;
+// [Convert] is its core, the way from layers to one ext4 file, and needs no store.
 //
 // An image is a directory named by its ID with rootfs.ext4 and, when a kernel
 // is known, vmlinux, modules.ext4 and initrd; and a row. The directory is
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -56,12 +55,16 @@ func (s *Store) WithKernel(ctx context.Context, nameOrID string, p api.Progress)
 		return img, err
 	}
 	defer free()
-	dir, stage := filepath.Join(s.Dir, img.ID), filepath.Join(s.Dir, newID()+stagingSuffix)
-	if err := os.MkdirAll(stage, 0o700); err != nil {
+	// Another may have given it one while we waited.
+	if img, err = s.Show(ctx, nameOrID); err != nil || img.KernelPath != "" {
 		return img, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
-	kernel, err := s.Kernels.Stage(ctx, api.KernelChoice{}, stage, p)
+	stage, err := s.newStage(ctx)
+	if err != nil {
+		return img, err
+	}
+	defer func() { err = stage.end(err) }()
+	kernel, err := s.Kernels.Stage(ctx, api.KernelChoice{}, stage.dir, p)
 	if err != nil {
 		return img, fmt.Errorf("image %s: %w", img.Name, err)
 	}
@@ -69,6 +72,7 @@ func (s *Store) WithKernel(ctx context.Context, nameOrID string, p api.Progress)
 		return img, api.Hint(fmt.Errorf("image %s has no kernel, and there is no default one: %w", img.Name, api.ErrNotFound),
 			"fetch one: banger kernel pull debian")
 	}
+	dir := filepath.Join(s.Dir, img.ID)
 	for _, path := range []string{kernel.KernelPath, kernel.InitrdPath, kernel.ModulesDir} {
 		if path == "" {
 			continue
@@ -103,35 +107,6 @@ func (s *Store) Show(ctx context.Context, nameOrID string) (api.Image, error) {
 	return img, err
 }
 
-// Remove removes the image of that name or ID; [api.ErrInUse] while a VM uses
-// it. Of a registered image only the row and our own copies go.
-func (s *Store) Remove(ctx context.Context, nameOrID string) (api.Image, error) {
-	img, err := s.Show(ctx, nameOrID)
-	if err != nil {
-		return img, err
-	}
-	free, err := s.lock(ctx, img.Name)
-	if err != nil {
-		return img, err
-	}
-	defer free()
-	// The row goes first: should we die in between, Clean finds a directory
-	// without a row, never a row without its disk.
-	if err := s.Rows.DeleteImage(ctx, img.ID); err != nil {
-		return img, err
-	}
-	return img, s.removeDir(img.ID)
-}
-
-// DropUnused removes the images that were replaced and that no VM uses any more.
-func (s *Store) DropUnused(ctx context.Context) error {
-	images, err := s.Rows.DropUnused(ctx)
-	for _, img := range images {
-		err = errors.Join(err, s.removeDir(img.ID))
-	}
-	return err
-}
-
 // Clean removes what a crash left: staging directories, and directories that no
 // row names. It is called before anything else uses the store. What it cannot
 // name as its own it leaves alone.
@@ -139,40 +114,30 @@ func (s *Store) Clean(ctx context.Context) error {
 	if err := s.DropUnused(ctx); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(s.Dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	e, err := s.entries()
+	if err != nil {
+		return err
 	}
-	for _, e := range entries {
-		id, staging := strings.CutSuffix(e.Name(), stagingSuffix)
-		if !isID(id) {
-			continue
-		}
-		if _, rowErr := s.Rows.Image(ctx, id); staging || errors.Is(rowErr, api.ErrNotFound) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
+	for _, id := range e.staging {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.Dir, id+stagingSuffix)))
+	}
+	for _, id := range e.images {
+		if _, rowErr := s.Rows.Image(ctx, id); errors.Is(rowErr, api.ErrNotFound) {
+			err = errors.Join(err, s.removeDir(id))
 		}
 	}
 	return err
 }
 
-// lock waits until nobody else writes name and returns what frees it.
+// lock waits until nobody else writes name, or the image of that ID, and returns
+// what frees it. Who needs both locks the name first.
 func (s *Store) lock(ctx context.Context, name string) (free func(), err error) {
 	for {
 		s.mu.Lock()
 		other, taken := s.busy[name]
 		if !taken {
-			mine := make(chan struct{})
-			if s.busy == nil {
-				s.busy = map[string]chan struct{}{}
-			}
-			s.busy[name] = mine
-			s.mu.Unlock()
-			return func() {
-				s.mu.Lock()
-				delete(s.busy, name)
-				s.mu.Unlock()
-				close(mine)
-			}, nil
+			defer s.mu.Unlock()
+			return s.take(name), nil
 		}
 		s.mu.Unlock()
 		select {
@@ -180,6 +145,31 @@ func (s *Store) lock(ctx context.Context, name string) (free func(), err error) 
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// tryLock is lock for those who do not want to wait.
+func (s *Store) tryLock(name string) (free func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.busy[name]; taken {
+		return nil, false
+	}
+	return s.take(name), true
+}
+
+// take marks name as busy; s.mu is held.
+func (s *Store) take(name string) (free func()) {
+	mine := make(chan struct{})
+	if s.busy == nil {
+		s.busy = map[string]chan struct{}{}
+	}
+	s.busy[name] = mine
+	return func() {
+		s.mu.Lock()
+		delete(s.busy, name)
+		s.mu.Unlock()
+		close(mine)
 	}
 }
 
@@ -193,6 +183,9 @@ func (s *Store) removeDir(id string) error {
 	}
 	return os.RemoveAll(doomed)
 }
+
+// rootfsFile is the disk in an image's directory.
+const rootfsFile = "rootfs.ext4"
 
 // stagingSuffix marks a directory that is not an image: not yet, or no longer.
 const stagingSuffix = ".staging"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -48,7 +47,7 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 		return img, err
 	}
 	if known && old.Ref != ref.String() {
-		return img, nameTaken(name, old)
+		return img, s.nameTaken(ctx, old)
 	}
 
 	p.Say("resolve", "resolving "+ref.String())
@@ -61,23 +60,18 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 		return s.Show(ctx, old.ID)
 	}
 
-	id := newID()
-	stage, final := filepath.Join(s.Dir, id+stagingSuffix), filepath.Join(s.Dir, id)
-	if err := os.MkdirAll(stage, 0o700); err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(stage), os.RemoveAll(final))
-		}
-	}()
-	// The kernel is staged first: a kernel that does not exist should not cost a
-	// download.
-	kernel, err := s.Kernels.Stage(ctx, req.KernelChoice, stage, p)
+	stage, err := s.newStage(ctx)
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref, err)
 	}
-	disk, err := ConvertFile(ctx, src, filepath.Join(stage, rootfsFile), Options{
+	defer func() { err = stage.end(err) }()
+	// The kernel is staged first: a kernel that does not exist should not cost a
+	// download.
+	kernel, err := s.Kernels.Stage(ctx, req.KernelChoice, stage.dir, p)
+	if err != nil {
+		return img, fmt.Errorf("pull %s: %w", ref, err)
+	}
+	disk, err := ConvertFile(ctx, src, filepath.Join(stage.dir, rootfsFile), Options{
 		SizeBytes: req.SizeBytes, NoGuestFiles: req.NoGuestFiles, Sync: true,
 	}, p)
 	if err != nil {
@@ -85,16 +79,13 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 	}
 
 	img = api.Image{
-		ID: id, Name: name, Ref: ref.String(), Digest: src.Digest, Platform: src.Platform, Managed: true,
-		RootfsPath: filepath.Join(final, rootfsFile), SizeBytes: disk.SizeBytes, AllocatedBytes: allocated(filepath.Join(stage, rootfsFile)),
+		ID: stage.id, Name: name, Names: []string{name}, Ref: ref.String(), Digest: src.Digest, Platform: src.Platform, Managed: true,
+		RootfsPath: filepath.Join(stage.final, rootfsFile), SizeBytes: disk.SizeBytes, AllocatedBytes: allocated(filepath.Join(stage.dir, rootfsFile)),
 		RootfsModTime: disk.ModTime, CreatedAt: time.Now().UTC(),
-		Process: src.Config, Warnings: disk.Warnings,
+		Process: src.Config, Source: src.Source, Added: disk.Added, Warnings: disk.Warnings,
 	}
-	kernelPaths(&img, kernel, final)
-	if err := publish(stage, final); err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
-	}
-	if err := s.Rows.PutImage(ctx, img); err != nil {
+	kernelPaths(&img, kernel, stage.final)
+	if err := stage.publish(ctx, img); err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref, err)
 	}
 	noKernel(img, p)
@@ -105,32 +96,10 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 	return img, nil
 }
 
-// rootfsFile is the disk in an image's directory.
-const rootfsFile = "rootfs.ext4"
-
-// publish gives the staged directory its name, durably.
-func publish(stage, final string) error {
-	if err := syncDir(stage); err != nil {
-		return err
-	}
-	if err := os.Rename(stage, final); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(final))
-}
-
 // upToDate says whether pulling req again would give what old is.
 func upToDate(old api.Image, src *oci.Image, req api.ImagePull) bool {
 	sameKernel := req.KernelPath == "" && (req.KernelRef == "" || req.KernelRef == old.KernelRef)
 	sameSize := req.SizeBytes == 0 || req.SizeBytes == old.SizeBytes
-	return src.Digest != "" && old.Digest == src.Digest && old.Platform == src.Platform && sameKernel && sameSize && !req.NoGuestFiles
-}
-
-func nameTaken(name string, old api.Image) error {
-	source := old.Ref
-	if source == "" {
-		source = old.RootfsPath
-	}
-	return api.Hint(fmt.Errorf("image %s: %w, from %s", name, api.ErrExists, source),
-		fmt.Sprintf("choose another --name, or remove it: banger image rm %s", name))
+	sameFiles := req.NoGuestFiles == (old.Added != nil && len(old.Added) == 0) // nil: from before this was stored, when it was the rule
+	return src.Digest != "" && old.Digest == src.Digest && old.Platform == src.Platform && sameKernel && sameSize && sameFiles
 }

@@ -53,6 +53,7 @@ type Image struct {
 	Digest   string      // of the platform's manifest; of a tar: of the file as it is stored
 	Platform string      // "linux/amd64"; of a tar: what was asked for
 	Config   api.Process // empty for a tar
+	Source   api.Source  // what else manifest and config say
 	Created  time.Time   // zero when the image does not say
 	Size     int64       // bytes of all layers as they are stored
 	Layers   []Layer     // base first
@@ -110,6 +111,7 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 		Ref:      ref.String(),
 		Digest:   ch.digest.String(),
 		Platform: ch.platform.String(),
+		Source:   ch.source(),
 		Created:  ch.config.Created.Time,
 		Config: api.Process{
 			Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,

@@ -39,6 +39,7 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 		Ref:      ref.String(),
 		Digest:   digest,
 		Platform: want.String(),
+		Source:   api.Source{Layers: []api.SourceLayer{{Digest: digest, Size: size}}},
 		Size:     size,
 		Layers:   []Layer{{Digest: digest, Size: size, blob: file, readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes}},
 	}, nil

@@ -29,21 +29,30 @@ type Store struct {
 // Open opens the database at path, makes it when it is missing, and migrates it
 // to the schema of this build. A database of a newer build is refused.
 func Open(ctx context.Context, path string) (*Store, error) {
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
+	if err := migrate(ctx, path); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	db, err := connect(path, url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
 		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return &Store{db}, nil
+}
+
+// connect opens the file with options of SQLite and its driver.
+func connect(path string, query url.Values) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
 	}
 	// One writer is SQLite's rule; one connection makes every caller wait in Go
 	// rather than fail with SQLITE_BUSY.
 	db.SetMaxOpenConns(1)
-	if err := migrate(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
-	}
-	return &Store{db}, nil
+	return db, nil
 }
 
 // Close closes the database.
@@ -61,9 +70,14 @@ func (s *Store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// query collects the rows that scan reads.
-func query[T any](ctx context.Context, db *sql.DB, scan func(scanner) (T, error), q string, args ...any) ([]T, error) {
-	rows, err := db.QueryContext(ctx, q, args...)
+// querier is a *sql.DB or *sql.Tx.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// collect returns the rows that scan reads.
+func collect[T any](ctx context.Context, db querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +102,12 @@ func notFound(err error) error {
 		return api.ErrNotFound
 	}
 	return err
+}
+
+// refersToNothing says whether err is a violated foreign key.
+func refersToNothing(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
 // taken says whether err is a violated UNIQUE constraint.
