@@ -226,3 +226,20 @@ func TestDirectoryCycle(t *testing.T) {
 		t.Errorf("walk = %d names, %v", names, err)
 	}
 }
+
+// Pointers of the old kind can lead to themselves too.
+func TestPointerCycle(t *testing.T) {
+	t.Parallel()
+	m := &memory{make([]byte, 100*blockSize)}
+	for i := range blockSize / 4 {
+		le.PutUint32(m.b[5*blockSize+4*i:], 5)
+	}
+	n := &node{raw: make([]byte, inodeSize)}
+	for i := range 15 {
+		le.PutUint32(n.raw[inoBlock+4*i:], 5)
+	}
+	fsys := &FS{r: m, blockSize: blockSize, blocks: 100}
+	if spans, err := fsys.spans(n); !errors.Is(err, errDamaged) {
+		t.Errorf("%d spans, %v, want an error", len(spans), err)
+	}
+}

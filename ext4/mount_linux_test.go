@@ -239,7 +239,7 @@ func TestFeatures(t *testing.T) {
 		"Group descriptor size", "Blocks per group", "Inodes per group", "Inode blocks per group", "Flex block group size",
 		"First inode", "Inode size", "Required extra isize", "Desired extra isize", "Journal inode", "Default directory hash",
 		"Journal backup", "Checksum type", "Total journal size", "Total journal blocks", "Journal features", "Journal start",
-		"Mount count", "Maximum mount count", "Check interval",
+		"Overhead clusters", "Mount count", "Maximum mount count", "Check interval",
 	} {
 		if field == "Filesystem features" {
 			set := func(s string) map[string]bool {

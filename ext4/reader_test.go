@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -163,6 +164,24 @@ func TestPaths(t *testing.T) {
 	}
 	if _, err := fsys.ReadLink("dir"); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("readlink of a directory = %v", err)
+	}
+}
+
+// A path leads through 40 symlinks, as in Linux.
+func TestManySymlinks(t *testing.T) {
+	t.Parallel()
+	w, f := image(t, Options{Size: 16 * mib})
+	files := []want{{path: "0", Header: Header{Mode: 0o644}}}
+	for i := range 41 {
+		files = append(files, want{path: fmt.Sprint(i + 1), Header: Header{Mode: fs.ModeSymlink | 0o777, Target: fmt.Sprint(i)}})
+	}
+	put(t, w, files)
+	fsys := finish(t, w, f)
+	if _, err := fsys.Stat("40"); err != nil {
+		t.Errorf("40 symlinks: %v", err)
+	}
+	if _, err := fsys.Stat("41"); !errors.Is(err, errLoop) {
+		t.Errorf("41 symlinks: %v, want %v", err, errLoop)
 	}
 }
 

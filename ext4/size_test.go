@@ -82,8 +82,8 @@ func TestChosenSize(t *testing.T) {
 		"content":      {o: Options{MinSize: 1}, content: 500 * mib, want: 640 * mib},
 		"full_of_it":   {o: Options{MinSize: 1, NoJournal: true}, content: 409 * mib, want: 512 * mib},
 		"tiny_files":   {o: Options{MinSize: 1}, files: 100_000, want: 16 * 128 * mib},
-		"just_inodes":  {o: Options{MinSize: 1}, files: 8*inodesPerGroup - minFreeInodes - 11, want: gib},
-		"inode_beyond": {o: Options{MinSize: 1}, files: 8*inodesPerGroup - minFreeInodes - 10, want: gib + 128*mib},
+		"just_inodes":  {o: Options{MinSize: 1}, files: 8*8192 - 16384 - 11, want: gib},
+		"inode_beyond": {o: Options{MinSize: 1}, files: 8*8192 - 16384 - 10, want: gib + 128*mib},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -399,5 +399,41 @@ func TestExtentDepth(t *testing.T) {
 				t.Errorf("tree has %d blocks, want %d", got, row.tree)
 			}
 		})
+	}
+}
+
+// Beyond 2 TiB of blocks i_blocks has more than 32 bits.
+func TestHugeBlocks(t *testing.T) {
+	t.Parallel()
+	w := must[*Writer](t)(NewWriter(discard{}, Options{Size: 4096 * gib}))
+	w.blocks = newBlockMap(&w.lay, 0)
+	w.extents = appendRuns(nil, 0, 0, []run{{1 << 20, 3 << 28}})
+	w.contents = append(w.contents, content{size: 3 << 40, n: uint32(len(w.extents))})
+	var raw [inodeSize]byte
+	if err := w.putInode(raw[:], 12, &inode{mode: modeRegular, ref: 1}); err != nil {
+		t.Fatal(err)
+	}
+	got := int64(le.Uint32(raw[inoBlocksLo:])) | int64(le.Uint16(raw[inoBlocksHi:]))<<32
+	if want := 8 * (3<<28 + treeBlocks(int64(len(w.extents)))); got != want {
+		t.Errorf("blocks = %d, want %d", got, want)
+	}
+}
+
+// What one file leaves in the buffer does not get into the tail of the next.
+func TestTailIsZero(t *testing.T) {
+	t.Parallel()
+	w, f := image(t, Options{Size: 16 * mib})
+	var files []want
+	for i := range 600 {
+		files = append(files, want{path: fmt.Sprint(i), Header: Header{Mode: 0o644}, data: noise(1 + i%2*5000)})
+	}
+	put(t, w, files)
+	fsys := finish(t, w, f)
+	for _, file := range files {
+		spans := must[[]span](t)(fsys.spans(must[*node](t)(fsys.lookup(file.path, true))))
+		block := must[[]byte](t)(fsys.readBlock(spans[0].start + int64(len(file.data)-1)/blockSize))
+		if tail := block[len(file.data)%blockSize:]; !bytes.Equal(tail, zeroBlock[:len(tail)]) {
+			t.Fatalf("%s: there is something behind its end", file.path)
+		}
 	}
 }

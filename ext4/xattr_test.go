@@ -33,6 +33,9 @@ func TestSharedAttributes(t *testing.T) {
 			t.Errorf("block %d has %d inodes, want 1024 at most", block, n)
 		}
 		b := must[[]byte](t)(fsys.readBlock(int64(block)))
+		if hash := le.Uint32(b[attrHash:]); hash == 0 || hash != le.Uint32(b[attrBlockHead+12:]) {
+			t.Errorf("block %d has hash %#x, want that of its only entry", block, hash)
+		}
 		if got := int(le.Uint32(b[attrRefcount:])); got != n {
 			t.Errorf("block %d counts %d inodes, want %d", block, got, n)
 		}
