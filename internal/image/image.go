@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"banger/internal/api"
+	"banger/internal/catalog"
 	"banger/internal/store"
 )
 
@@ -29,6 +30,8 @@ type Store struct {
 	Cache   string       // the blob cache, shared with every other puller
 	Rows    *store.Store // the rows
 	Kernels Kernels      // where kernels come from
+
+	Catalogs *catalog.Set // what names mean; nil: nothing
 
 	flights flights
 

@@ -8,33 +8,29 @@ import (
 	"time"
 
 	"banger/internal/api"
-	"banger/internal/oci"
 )
 
-// Pull makes req.Ref an image of the store. The same name and the same source
+// Pull makes req.Ref an image of the store: a name in a catalog, or what
+// oci.Normalize takes. The same name and the same source
 // again is "up to date" when the digest is the same, else the image is replaced;
 // the same name and another source is [api.ErrExists], said before any download.
 // Two pulls of the same at once are one. On any error nothing is left behind but
 // cached blobs.
 func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (api.Image, error) {
-	ref, err := oci.Normalize(req.Ref)
+	from, err := s.origin(&req, p)
 	if err != nil {
 		return api.Image{}, err
-	}
-	req.Ref = ref.String()
-	if req.Name == "" {
-		req.Name = ref.Name()
 	}
 	if err := api.CheckName("image", req.Name); err != nil {
 		return api.Image{}, err
 	}
 	return s.flights.join(ctx, req, p, func(ctx context.Context, p api.Progress) (api.Image, error) {
-		return s.pull(ctx, req, ref, p)
+		return s.pull(ctx, req, from, p)
 	})
 }
 
 // pull reads from top to bottom as what a pull is.
-func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.Progress) (img api.Image, err error) {
+func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.Progress) (img api.Image, err error) {
 	name := req.Name
 	free, err := s.lock(ctx, name)
 	if err != nil {
@@ -46,47 +42,38 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return img, err
 	}
-	if known && old.Ref != ref.String() {
+	if known && old.Ref != req.Ref {
 		return img, s.nameTaken(ctx, old)
-	}
-
-	p.Say("resolve", "resolving "+ref.String())
-	src, err := oci.Resolve(ctx, ref, oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, Progress: p})
-	if err != nil {
-		return img, err
-	}
-	if known && upToDate(old, src, req) {
-		p.Say("image", fmt.Sprintf("%s is up to date", name))
-		return s.Show(ctx, old.ID)
 	}
 
 	stage, err := s.newStage(ctx)
 	if err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
+		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
 	defer func() { err = stage.end(err) }()
+	img = api.Image{ID: stage.id, Name: name, Names: []string{name}, Ref: req.Ref, Managed: true, RootfsPath: filepath.Join(stage.final, rootfsFile)}
+	if err := from.find(ctx, stage.dir, &img, p); err != nil {
+		return img, err
+	}
+	if known && upToDate(old, img, req) {
+		p.Say("image", fmt.Sprintf("%s is up to date", name))
+		return s.Show(ctx, old.ID)
+	}
 	// The kernel is staged first: a kernel that does not exist should not cost a
 	// download.
 	kernel, err := s.Kernels.Stage(ctx, req.KernelChoice, stage.dir, p)
 	if err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
+		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
-	disk, err := ConvertFile(ctx, src, filepath.Join(stage.dir, rootfsFile), Options{
-		SizeBytes: req.SizeBytes, NoGuestFiles: req.NoGuestFiles, Sync: true,
-	}, p)
-	if err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
+	disk := filepath.Join(stage.dir, rootfsFile)
+	if err := from.write(ctx, disk, &img, p); err != nil {
+		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
 
-	img = api.Image{
-		ID: stage.id, Name: name, Names: []string{name}, Ref: ref.String(), Digest: src.Digest, Platform: src.Platform, Managed: true,
-		RootfsPath: filepath.Join(stage.final, rootfsFile), SizeBytes: disk.SizeBytes, AllocatedBytes: allocated(filepath.Join(stage.dir, rootfsFile)),
-		RootfsModTime: disk.ModTime, CreatedAt: time.Now().UTC(),
-		Process: src.Config, Source: src.Source, Added: disk.Added, Warnings: disk.Warnings,
-	}
+	img.AllocatedBytes, img.CreatedAt = allocated(disk), time.Now().UTC()
 	kernelPaths(&img, kernel, stage.final)
 	if err := stage.publish(ctx, img); err != nil {
-		return img, fmt.Errorf("pull %s: %w", ref, err)
+		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
 	noKernel(img, p)
 	if err := s.DropUnused(context.WithoutCancel(ctx)); err != nil {
@@ -96,10 +83,11 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, ref oci.Ref, p api.
 	return img, nil
 }
 
-// upToDate says whether pulling req again would give what old is.
-func upToDate(old api.Image, src *oci.Image, req api.ImagePull) bool {
+// upToDate says whether pulling req, which would give what img says, would give
+// what old is.
+func upToDate(old, img api.Image, req api.ImagePull) bool {
 	sameKernel := req.KernelPath == "" && (req.KernelRef == "" || req.KernelRef == old.KernelRef)
 	sameSize := req.SizeBytes == 0 || req.SizeBytes == old.SizeBytes
 	sameFiles := req.NoGuestFiles == (old.Added != nil && len(old.Added) == 0) // nil: from before this was stored, when it was the rule
-	return src.Digest != "" && old.Digest == src.Digest && old.Platform == src.Platform && sameKernel && sameSize && sameFiles
+	return img.Digest != "" && old.Digest == img.Digest && old.Platform == img.Platform && sameKernel && sameSize && sameFiles
 }
