@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -32,12 +31,15 @@ func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k a
 			"kernels can be pulled from: "+sourceDebian)
 	}
 	name := cmp.Or(r.Name, r.Source)
+	if err := api.CheckName("kernel", name); err != nil {
+		return api.Kernel{}, err
+	}
 	old, err := s.Get(name)
 	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return api.Kernel{}, err
 	}
 	if err == nil && !strings.HasPrefix(old.Source, sourceDebian+" ") {
-		return api.Kernel{}, exists(name)
+		return api.Kernel{}, s.exists(name)
 	}
 	st, err := s.newStage()
 	if err != nil {
@@ -45,7 +47,7 @@ func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k a
 	}
 	defer func() { err = errors.Join(err, st.remove()) }()
 
-	arch := cmp.Or(s.Arch, runtime.GOARCH)
+	arch := s.arch()
 	a, err := newApt(ctx, filepath.Join(st.dir, "apt"), arch)
 	if err != nil {
 		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel: %w", err), importHint)

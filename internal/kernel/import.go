@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"banger/internal/api"
 )
@@ -35,7 +34,7 @@ func (s *Store) Import(ctx context.Context, r api.KernelImport, p api.Progress) 
 		return api.Kernel{}, err
 	}
 	if r.Name == "" {
-		r.Name = strings.ToLower(b.release)
+		r.Name = api.NameFrom(b.release)
 		if err := s.checkFree(r.Name, r.Replace); err != nil {
 			return api.Kernel{}, err
 		}
@@ -45,12 +44,15 @@ func (s *Store) Import(ctx context.Context, r api.KernelImport, p api.Progress) 
 
 // checkFree says whether a kernel may be published as name.
 func (s *Store) checkFree(name string, replace bool) error {
+	if err := api.CheckName("kernel", name); err != nil {
+		return err
+	}
 	_, err := s.Get(name)
 	switch {
 	case errors.Is(err, api.ErrNotFound):
 		return nil
 	case err == nil && !replace:
-		return exists(name)
+		return s.exists(name)
 	}
 	return err
 }

@@ -14,6 +14,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,8 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,9 +51,12 @@ const pullHint = "banger kernel pull debian"
 // Store is a directory of kernels. It must not be copied.
 type Store struct {
 	Dir  string // made when the first kernel comes
-	Arch string // of the kernels to pull, as Go names it; "": the host's
+	Arch string // of the default kernel and of those that are pulled, as Go names it; "": the host's
 
 	mu sync.RWMutex // guards the entries of Dir: written by publish and Remove, read while files are linked
+
+	stagesMu sync.Mutex      // guards stages
+	stages   map[string]bool // the staging directories that are worked in
 }
 
 // manifest is manifest.json.
@@ -66,14 +69,12 @@ type manifest struct {
 	CreatedAt time.Time         `json:"created_at"`
 }
 
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,62}$`)
-
-// ValidName says whether name can name a kernel: 1 to 63 lower-case letters,
-// digits, '.', '_', '+' and '-', the first a letter or digit.
-func ValidName(name string) error {
-	if !validName.MatchString(name) {
-		return api.Hint(fmt.Errorf("kernel name %q: %w", name, api.ErrInvalid),
-			"a name has up to 63 lower-case letters, digits, '.', '_', '+' and '-', and begins with a letter or digit")
+// checkEntry says whether name can be an entry of the store. It admits more than
+// [api.CheckName], which new names must pass: what was stored under an older rule
+// is found, and nothing outside the store is.
+func checkEntry(name string) error {
+	if name == "" || name[0] == '.' || strings.ContainsRune(name, '/') {
+		return fmt.Errorf("%w kernel name %q", api.ErrInvalid, name)
 	}
 	return nil
 }
@@ -88,7 +89,7 @@ func (s *Store) List(ctx context.Context) ([]api.Kernel, error) {
 	}
 	kernels := []api.Kernel{}
 	for _, e := range entries {
-		if !e.IsDir() || !validName.MatchString(e.Name()) {
+		if !e.IsDir() || checkEntry(e.Name()) != nil {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -108,7 +109,7 @@ func (s *Store) List(ctx context.Context) ([]api.Kernel, error) {
 
 // Get returns the kernel called name, or an error that is [api.ErrNotFound].
 func (s *Store) Get(name string) (api.Kernel, error) {
-	if err := ValidName(name); err != nil {
+	if err := checkEntry(name); err != nil {
 		return api.Kernel{}, err
 	}
 	s.mu.RLock()
@@ -124,23 +125,32 @@ func (s *Store) Default() (api.Kernel, error) {
 	return s.defaultKernel()
 }
 
-// SetDefault makes the kernel called name the default.
+// SetDefault makes the kernel called name the default. One for another
+// architecture than this machine's is [api.ErrInvalid].
 func (s *Store) SetDefault(name string) error {
-	if err := ValidName(name); err != nil {
+	if err := checkEntry(name); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.get(name); err != nil {
+	k, err := s.get(name)
+	if err != nil {
 		return err
+	}
+	if k.Arch != s.arch() {
+		return api.Hint(fmt.Errorf("%w default kernel %s: it is for %s, and this machine is %s", api.ErrInvalid, name, k.Arch, s.arch()),
+			"name it where it is wanted: --kernel-ref "+name)
 	}
 	return s.writeDefault(name)
 }
 
+// arch is the architecture of the default kernel.
+func (s *Store) arch() string { return cmp.Or(s.Arch, runtime.GOARCH) }
+
 // Remove deletes the kernel called name. Images keep the files they were given.
 // When it was the default, the newest of the others takes its place.
 func (s *Store) Remove(name string) error {
-	if err := ValidName(name); err != nil {
+	if err := checkEntry(name); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -220,7 +230,7 @@ func (s *Store) defaultKernel() (api.Kernel, error) {
 func (s *Store) defaultName() string {
 	b, err := os.ReadFile(filepath.Join(s.Dir, defaultFile))
 	name := strings.TrimSpace(string(b))
-	if err != nil || !validName.MatchString(name) {
+	if err != nil || checkEntry(name) != nil {
 		return ""
 	}
 	return name
@@ -243,23 +253,25 @@ func (s *Store) writeDefault(name string) error {
 	return syncDir(s.Dir)
 }
 
-// electDefault makes the newest kernel the default, or forgets the default when
-// there is no kernel; s.mu is held.
+// electDefault makes the newest kernel for this machine the default, or forgets
+// the default when there is none; s.mu is held.
 func (s *Store) electDefault() error {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
 		return err
 	}
-	var kernels []api.Kernel
+	var newest api.Kernel
 	for _, e := range entries {
-		if k, err := s.get(e.Name()); err == nil && validName.MatchString(e.Name()) {
-			kernels = append(kernels, k)
+		if checkEntry(e.Name()) != nil {
+			continue
+		}
+		if k, err := s.get(e.Name()); err == nil && k.Arch == s.arch() && k.CreatedAt.After(newest.CreatedAt) {
+			newest = k
 		}
 	}
-	if len(kernels) == 0 {
+	if newest.Name == "" {
 		return os.Remove(filepath.Join(s.Dir, defaultFile))
 	}
-	newest := slices.MaxFunc(kernels, func(a, b api.Kernel) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return s.writeDefault(newest.Name)
 }
 

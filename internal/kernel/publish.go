@@ -24,39 +24,69 @@ const stagePrefix = ".staging-"
 
 // stage is where a kernel is put together before it is published.
 type stage struct {
-	dir string // below the store, so that publishing is a rename
-	out string // becomes the kernel's directory
+	store *Store
+	dir   string // below the store, so that publishing is a rename
+	out   string // becomes the kernel's directory
 }
 
 func (s *Store) newStage() (*stage, error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	s.stagesMu.Lock() // until it is known: nobody takes it for a leftover
 	dir, err := os.MkdirTemp(s.Dir, stagePrefix)
+	if err == nil {
+		if s.stages == nil {
+			s.stages = map[string]bool{}
+		}
+		s.stages[filepath.Base(dir)] = true
+	}
+	s.stagesMu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	st := &stage{dir: dir, out: filepath.Join(dir, "kernel")}
+	st := &stage{store: s, dir: dir, out: filepath.Join(dir, "kernel")}
 	if err := os.Mkdir(st.out, 0o755); err != nil {
 		return nil, errors.Join(err, st.remove())
 	}
 	return st, nil
 }
 
-func (st *stage) remove() error { return os.RemoveAll(st.dir) }
+func (st *stage) remove() error {
+	err := os.RemoveAll(st.dir)
+	st.store.stagesMu.Lock()
+	defer st.store.stagesMu.Unlock()
+	delete(st.store.stages, filepath.Base(st.dir))
+	return err
+}
+
+// leftovers returns the names of the staging directories that nobody works in.
+func (s *Store) leftovers() ([]string, error) {
+	s.stagesMu.Lock()
+	defer s.stagesMu.Unlock()
+	entries, err := os.ReadDir(s.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stagePrefix) && !s.stages[e.Name()] {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
 
 // Clean removes what a crash has left in the store. Call it when nothing else
 // works in the store, as at the start of the daemon.
 func (s *Store) Clean() error {
-	entries, err := os.ReadDir(s.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	names, err := s.leftovers()
+	if err != nil {
 		return fmt.Errorf("clean kernels: %w", err)
 	}
 	var errs []error
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), stagePrefix) {
-			errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
-		}
+	for _, name := range names {
+		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, name)))
 	}
 	return errors.Join(errs...)
 }
@@ -87,7 +117,7 @@ func (s *Store) publish(st *stage, m manifest, replace bool) (api.Kernel, error)
 	defer s.mu.Unlock()
 	// The default goes first: while it names no kernel it counts as none, so a
 	// crash in between does no harm.
-	if _, err := s.defaultKernel(); errors.Is(err, api.ErrNotFound) {
+	if _, err := s.defaultKernel(); errors.Is(err, api.ErrNotFound) && m.Arch == s.arch() {
 		if err := s.writeDefault(m.Name); err != nil {
 			return fail(err)
 		}
@@ -96,7 +126,7 @@ func (s *Store) publish(st *stage, m manifest, replace bool) (api.Kernel, error)
 	err = unix.Renameat2(unix.AT_FDCWD, st.out, unix.AT_FDCWD, final, unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {
 		if !replace {
-			return api.Kernel{}, exists(m.Name)
+			return api.Kernel{}, s.exists(m.Name)
 		}
 		// The old kernel changes places with the new one and goes with the stage.
 		err = unix.Renameat2(unix.AT_FDCWD, st.out, unix.AT_FDCWD, final, unix.RENAME_EXCHANGE)
@@ -110,8 +140,14 @@ func (s *Store) publish(st *stage, m manifest, replace bool) (api.Kernel, error)
 	return s.get(m.Name)
 }
 
-func exists(name string) error {
-	return api.Hint(fmt.Errorf("kernel %s: %w", name, api.ErrExists), "choose another name, or banger kernel rm "+name)
+// exists is the error of a kernel whose name another one has.
+func (s *Store) exists(name string) error {
+	free := api.FreeName(name, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(s.Dir, name))
+		return err == nil
+	})
+	return api.Hint(fmt.Errorf("kernel %s: %w", name, api.ErrExists),
+		fmt.Sprintf("choose another, such as --name %s, or remove it: banger kernel rm %s", free, name))
 }
 
 // hashFiles returns the hex sha256 of each file in dir.

@@ -43,7 +43,7 @@ func CheckChoice(c api.KernelChoice) error {
 		return api.Hint(fmt.Errorf("an initrd or modules without a kernel: %w", api.ErrInvalid),
 			"give --kernel as well")
 	case c.KernelRef != "":
-		return ValidName(c.KernelRef)
+		return checkEntry(c.KernelRef)
 	}
 	return nil
 }

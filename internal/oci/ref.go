@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -170,28 +171,5 @@ func (r Ref) Name() string {
 	case r.tag != "" && r.tag != "latest":
 		name += "-" + r.tag
 	}
-	return friendly(name)
+	return cmp.Or(api.NameFrom(name), "image")
 }
-
-// friendly makes any text a valid name: lower case, runs of other bytes to one
-// dash, no separator at either end, at most 63 bytes.
-func friendly(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(strings.ToLower(s)) {
-		switch {
-		case alphanumeric(c) || c == '.' || c == '_' || c == '-':
-			b.WriteByte(c)
-		case !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-	}
-	const separators = "._-"
-	name := strings.TrimLeft(b.String(), separators)
-	name = strings.TrimRight(name[:min(len(name), 63)], separators)
-	if name == "" {
-		return "image"
-	}
-	return name
-}
-
-func alphanumeric(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
