@@ -27,7 +27,7 @@ func (w *Writer) Usage() Usage {
 // its size. Only then, and only without an error, is the file a file system. It
 // does not close or sync the file.
 func (w *Writer) Close() error {
-	if w.err == fs.ErrClosed {
+	if w.closed {
 		return nil
 	}
 	if w.err != nil {
@@ -36,7 +36,7 @@ func (w *Writer) Close() error {
 	if err := w.finish(); err != nil {
 		return w.fail(err)
 	}
-	w.err = fs.ErrClosed
+	w.closed, w.err = true, fs.ErrClosed
 	return nil
 }
 

@@ -19,8 +19,10 @@ func TestOracle(t *testing.T) {
 	need(t, "e2fsck")
 	w, f := image(t, Options{Size: 256 * mib})
 	files := []want{
-		{path: "pieces", Header: Header{Mode: 0o644, Xattrs: map[string]string{"user.x": noise(500)}},
-			data: strings.Repeat(noise(4096)+strings.Repeat("\x00", 4096), 9)},
+		{
+			path: "pieces", Header: Header{Mode: 0o644, Xattrs: map[string]string{"user.x": noise(500)}},
+			data: strings.Repeat(noise(4096)+strings.Repeat("\x00", 4096), 9),
+		},
 		{path: "one", Header: Header{Mode: fs.ModeDir | 0o755}},
 		{path: "one/file", Header: Header{Mode: 0o644}},
 		{path: "many", Header: Header{Mode: fs.ModeDir | 0o755}},

@@ -288,12 +288,15 @@ func everything() []want {
 		{path: "hard_symlink", link: "symlink_59"},
 		{path: "acl", Header: Header{Mode: 0o770, Xattrs: map[string]string{"system.posix_acl_access": accessACL}}},
 		{path: "acl_dir", Header: Header{Mode: fs.ModeDir | 0o770, Xattrs: map[string]string{
-			"system.posix_acl_access": accessACL, "system.posix_acl_default": accessACL, "user.x": ""}}},
+			"system.posix_acl_access": accessACL, "system.posix_acl_default": accessACL, "user.x": "",
+		}}},
 		{path: "attrs", Header: Header{Mode: 0o644, Xattrs: map[string]string{
 			"user.a": noise(30), "user.long_name": noise(300), "trusted.b": noise(3), "security.c": noise(500),
-			"user.b": "", "user.\xff\xfe": noise(77), "security.selinux": "system_u:object_r:bin_t:s0\x00"}}},
+			"user.b": "", "user.\xff\xfe": noise(77), "security.selinux": "system_u:object_r:bin_t:s0\x00",
+		}}},
 		{path: "attrs_full", Header: Header{Mode: 0o644, Xattrs: map[string]string{
-			"user.a": noise(72 - 4), "user.b": noise(attrInBlock - attrEnd - attrHead - 4)}}},
+			"user.a": noise(72 - 4), "user.b": noise(attrInBlock - attrEnd - attrHead - 4),
+		}}},
 		{path: "attrs_inode_full", Header: Header{Mode: 0o644, Xattrs: map[string]string{"user.a": noise(attrInode - attrEnd - attrHead - 4)}}},
 		{path: "name_255_" + noiseName(246), Header: Header{Mode: 0o644}, data: "long"},
 		{path: "bytes\xff\xfe \n\t\\*?\"ünï", Header: Header{Mode: 0o644}},
@@ -302,9 +305,14 @@ func everything() []want {
 		name string
 		time time.Time
 	}{
-		{"oldest", time.Unix(minSeconds, 0)}, {"1969", time.Unix(-1, 999_999_999)}, {"1970", time.Unix(0, 0)},
-		{"2038", time.Unix(1<<31, 1)}, {"2100", time.Unix(4102444800, 5)}, {"2106", time.Unix(1<<32, 2)},
-		{"2242", time.Unix(1<<33, 3)}, {"newest", time.Unix(maxSeconds, 999_999_999)},
+		{"oldest", time.Unix(minSeconds, 0)},
+		{"1969", time.Unix(-1, 999_999_999)},
+		{"1970", time.Unix(0, 0)},
+		{"2038", time.Unix(1<<31, 1)},
+		{"2100", time.Unix(4102444800, 5)},
+		{"2106", time.Unix(1<<32, 2)},
+		{"2242", time.Unix(1<<33, 3)},
+		{"newest", time.Unix(maxSeconds, 999_999_999)},
 	} {
 		files = append(files, want{path: "time_" + s.name, Header: Header{Mode: 0o644, ModTime: s.time}})
 	}
@@ -380,14 +388,9 @@ func order(f want) string {
 
 func TestNotMountableBeforeClose(t *testing.T) {
 	t.Parallel()
-	w, f := image(t, Options{})
-	if _, err := f.WriteAt([]byte(noise(4096)), 0); err != nil {
-		t.Fatal(err)
-	}
-	w, err := NewWriter(f, Options{}) // over an older file
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, f := image(t, Options{Size: 16 * mib})
+	finish(t, w, f)
+	w = must[*Writer](t)(NewWriter(f, Options{})) // over an older file system
 	put(t, w, []want{{path: "a", Header: Header{Mode: 0o644}, data: noise(3 << 20)}})
 	if _, err := Open(f); err == nil {
 		t.Error("the image can be opened before Close")

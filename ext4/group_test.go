@@ -35,9 +35,10 @@ func TestLazyGroups(t *testing.T) {
 			t.Errorf("group %d: flags = %d, want %d", g, got, want)
 		}
 		unused := uint16(inodesPerGroup)
-		if g == 0 {
+		switch g {
+		case 0:
 			unused = 0
-		} else if g == 1 {
+		case 1:
 			unused = inodesPerGroup - 11
 		}
 		if got := le.Uint16(d[gdItableUnusedLo:]); got != unused {
@@ -65,8 +66,20 @@ func isZero(t testing.TB, f *os.File, block int64) bool {
 func TestJournalSize(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ size, want int64 }{ // both in MiB
-		{16, 4}, {127, 4}, {128, 16}, {1023, 16}, {1024, 32}, {2047, 32}, {2048, 64}, {16<<10 - 1, 64}, {16 << 10, 128},
-		{32 << 10, 256}, {64 << 10, 512}, {128<<10 - 1, 512}, {128 << 10, 1024}, {1 << 20, 1024},
+		{16, 4},
+		{127, 4},
+		{128, 16},
+		{1023, 16},
+		{1024, 32},
+		{2047, 32},
+		{2048, 64},
+		{16<<10 - 1, 64},
+		{16 << 10, 128},
+		{32 << 10, 256},
+		{64 << 10, 512},
+		{128<<10 - 1, 512},
+		{128 << 10, 1024},
+		{1 << 20, 1024},
 	} {
 		if got := journalBlocks(row.size*mib/blockSize) * blockSize / mib; got != row.want {
 			t.Errorf("%d MiB: journal = %d MiB, want %d MiB", row.size, got, row.want)
@@ -79,8 +92,19 @@ func TestJournalSize(t *testing.T) {
 func TestJournalPlace(t *testing.T) {
 	t.Parallel()
 	for _, o := range []Options{
-		{Size: 16 * mib}, {Size: 200 * mib}, {Size: gib}, {Size: 5 * gib}, {Size: 16 * gib}, {Size: 40 * gib}, {Size: 100 * gib},
-		{Size: 200 * gib}, {MinSize: 1}, {}, {MinSize: 20 * gib}, {MinSize: 256 * gib},
+		{Size: 16 * mib},
+		{Size: 200 * mib},
+		{Size: gib},
+		{Size: 5 * gib},
+		{Size: 16 * gib},
+		{Size: 40 * gib},
+		{Size: 100 * gib},
+		{Size: 200 * gib},
+		{MinSize: 1},
+		{},
+		{MinSize: 20 * gib},
+		{MinSize: 256 * gib},
+		{MinSize: 300 * gib},
 	} {
 		w, f := image(t, o)
 		put(t, w, []want{{path: "x", Header: Header{Mode: 0o644}, data: noise(mib)}})

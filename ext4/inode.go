@@ -155,11 +155,15 @@ func (w *Writer) putInode(raw []byte, ino Ino, in *inode) error {
 	le.PutUint32(raw[inoBlocksLo:], uint32(sectors))
 	le.PutUint16(raw[inoBlocksHi:], uint16(sectors>>32))
 	le.PutUint32(raw[inoFlags:], flags)
-	le.PutUint32(raw[inoAttrLo:], uint32(attrBlock))
+	le.PutUint32(raw[inoAttrLo:], attrBlock)
 	le.PutUint16(raw[inoExtraIsize:], extraIsize)
 	extra := timeExtra(in.sec, in.nsec)
-	for _, off := range [][2]int{{inoAtime, inoAtimeExtra}, {inoCtime, inoCtimeExtra},
-		{inoMtime, inoMtimeExtra}, {inoCrtime, inoCrtimeX}} {
+	for _, off := range [][2]int{
+		{inoAtime, inoAtimeExtra},
+		{inoCtime, inoCtimeExtra},
+		{inoMtime, inoMtimeExtra},
+		{inoCrtime, inoCrtimeX},
+	} {
 		le.PutUint32(raw[off[0]:], uint32(in.sec))
 		le.PutUint32(raw[off[1]:], extra)
 	}

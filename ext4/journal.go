@@ -18,10 +18,12 @@ func (w *Writer) placeJournal() error {
 	first := len(w.extents)
 	w.extents = appendRuns(w.extents, first, 0, w.journal)
 	w.contents = append(w.contents, content{
-		size: blocks * blockSize, first: uint32(first), n: uint32(len(w.extents) - first), owner: journalIno})
+		size: blocks * blockSize, first: uint32(first), n: uint32(len(w.extents) - first), owner: journalIno,
+	})
 	w.inodes[journalIno] = inode{
 		mode: modeRegular | 0o600, links: 1, ref: uint32(len(w.contents) - 1),
-		sec: w.opt.Time.Unix(), nsec: uint32(w.opt.Time.Nanosecond())}
+		sec: w.opt.Time.Unix(), nsec: uint32(w.opt.Time.Nanosecond()),
+	}
 
 	b, err := w.out.block(w.journal[0].start)
 	if err != nil {

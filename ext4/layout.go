@@ -3,8 +3,9 @@ package ext4
 // The geometry does not depend on the final size, so that content has a place
 // before the size is known: 16 groups share their bitmaps and inode tables, at
 // fixed offsets from the start of the first of them, and behind every copy of
-// the superblock there is room for the descriptors of 256 GiB. What a file
-// system of the final size leaves unused of all this is free space in it.
+// the superblock there is room for the descriptors of 256 GiB, or of the least
+// size asked for. What a file system of the final size leaves unused of all this
+// is free space in it.
 const (
 	blockSize      = 4096
 	blocksPerGroup = 8 * blockSize // what one block of bitmap maps

@@ -327,7 +327,9 @@ func TestGrow(t *testing.T) {
 // Content beyond what the default leaves room for must be announced.
 func TestBeyondDescriptorRoom(t *testing.T) {
 	t.Parallel()
-	w := must[*Writer](t)(NewWriter(&memory{}, Options{MinSize: 257 * gib}))
+	w := must[*Writer](t)(NewWriter(discard{}, Options{}))
+	w.extents = appendRuns(nil, 0, 0, []run{{1 << 20, 210 * gib / blockSize}})
+	w.contents = append(w.contents, content{size: 210 * gib, n: uint32(len(w.extents)), owner: 12})
 	if err := w.Close(); err == nil || !strings.Contains(err.Error(), "must be set in Options") {
 		t.Errorf("close = %v", err)
 	}
@@ -385,8 +387,10 @@ func TestExtentDepth(t *testing.T) {
 		t.Run(fmt.Sprint(row.extents), func(t *testing.T) {
 			t.Parallel()
 			w, f := image(t, Options{Size: 64 * mib})
-			files := []want{{path: "pieces", Header: Header{Mode: 0o644},
-				data: strings.Repeat(strings.Repeat("\x00", 4096)+noise(4096), row.extents)}}
+			files := []want{{
+				path: "pieces", Header: Header{Mode: 0o644},
+				data: strings.Repeat(strings.Repeat("\x00", 4096)+noise(4096), row.extents),
+			}}
 			put(t, w, files)
 			fsys := finish(t, w, f)
 			compare(t, fsys, files)

@@ -12,9 +12,10 @@ import (
 // later call returns that error. It must not be used by several goroutines at
 // once.
 type Writer struct {
-	file File
-	opt  Options
-	err  error
+	file   File
+	opt    Options
+	err    error // of every call from now on
+	closed bool  // by a Close without an error
 
 	seed     uint32 // of checksums
 	hashSeed [4]uint32
@@ -72,7 +73,7 @@ func NewWriter(f File, o Options) (*Writer, error) {
 		file:      f,
 		opt:       o,
 		seed:      csum(^uint32(0), o.UUID[:]),
-		lay:       layout{descRoom: minDescRoom},
+		lay:       layout{descRoom: max(minDescRoom, ceilDiv(o.MinSize, groupSize*descsPerBlock))},
 		out:       newBatch(f),
 		contents:  make([]content, 1), // number 0 is the empty one
 		inodes:    make([]inode, firstFreeIno),
