@@ -19,9 +19,9 @@ const module = "banger"
 // lower level; api, plain data and errors, lies below all that know of banger.
 // ARCHITECTURE.md draws the same map.
 var level = map[string]int{
-	"ext4": 0, "rootfs": 0, "internal/api": 0, "internal/dirs": 0,
+	"ext4": 0, "rootfs": 0, "internal/api": 0, "internal/dirs": 0, "internal/du": 0,
 
-	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/clone": 1, "internal/du": 1, "internal/oci": 1, "internal/openapi": 1, "internal/store": 1, "internal/vmm": 1,
+	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/clone": 1, "internal/oci": 1, "internal/openapi": 1, "internal/store": 1, "internal/vmm": 1,
 
 	"internal/guest": 2,
 

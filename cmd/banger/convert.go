@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -21,7 +22,7 @@ func (c *cli) convert() *cobra.Command {
 		Long: `Write an OCI image as an ext4 disk, without the daemon. The same image, options
 and build of banger give the same bytes on every machine.` + exitHelp,
 		Args: exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if out == "" {
 				return usageError{fmt.Errorf("say where to write the disk: -o disk.ext4")}
 			}
@@ -38,6 +39,11 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			}
 			options.CacheDir = filepath.Join(d.Cache, "oci")
 			options.Progress = c.progress()
+			release, err := oci.Hold(options.CacheDir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, release()) }()
 			src, err := oci.Resolve(cmd.Context(), ref, options)
 			if err != nil {
 				return err

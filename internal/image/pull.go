@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"banger/internal/api"
+	"banger/internal/oci"
 )
 
 // Pull makes req.Ref an image of the store: a name in a catalog, or what
@@ -46,6 +47,11 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 		return img, s.nameTaken(ctx, old)
 	}
 
+	release, err := oci.Hold(s.Cache)
+	if err != nil {
+		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	stage, err := s.newStage(ctx)
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", req.Ref, err)

@@ -22,6 +22,9 @@ import (
 // from.
 type cache struct{ dir string }
 
+// partialSuffix marks a blob that is not whole.
+const partialSuffix = ".partial"
+
 // lockPoll is how often a lock that another pull holds is tried.
 const lockPoll = 50 * time.Millisecond
 
@@ -37,7 +40,7 @@ func openCache(dir string) (cache, error) {
 }
 
 func (c cache) path(d v1.Descriptor) string    { return filepath.Join(c.dir, d.Digest.Hex) }
-func (c cache) partial(d v1.Descriptor) string { return c.path(d) + ".partial" }
+func (c cache) partial(d v1.Descriptor) string { return c.path(d) + partialSuffix }
 
 // has reports whether the blob is there. Readers verify it; only a size that is
 // not the descriptor's is looked into here: either the descriptor lies, or the
