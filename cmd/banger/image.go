@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/catalog"
 	"banger/internal/client"
 	"banger/internal/oci"
 )
@@ -21,11 +23,14 @@ func (c *cli) imagePull() *cobra.Command {
 	var sizeText string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "pull [flags] <ref>",
-		Short: "Make an OCI image a bootable image",
-		Long: `Make an OCI image a bootable image: its layers become one ext4 disk, with our
-guest agent added and a kernel beside it.
+		Use:   "pull [flags] <name-or-ref>",
+		Short: "Make a bootable image of a name in the catalog or an OCI image",
+		Long: `Make an image that can be booted. A name is looked up in the catalogs first: it is
+a prebuilt disk, a recipe for this machine's package sources, or an OCI image. Of
+an OCI image the layers become one ext4 disk, with our guest agent added and a
+kernel beside it.
 
+  debian-bookworm                                                             a name: see banger catalog list
   docker.io/library/debian:bookworm, debian:bookworm, ghcr.io/o/i@sha256:...   from a registry
   oci:dir[:tag]                                                               an OCI layout
   tar:file[.gz|.zst]                                                          one root file system` + exitHelp,
@@ -55,7 +60,7 @@ guest agent added and a kernel beside it.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.Name, "name", "", "name of the image (default: made from the ref)")
+	f.StringVar(&req.Name, "name", "", "name of the image (default: that in the catalog, or made from the ref)")
 	f.StringVar(&sizeText, "size", "", "exact size of the disk, such as 4G (default: content x 1.25, at least 1 GiB)")
 	f.StringVar(&req.Platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
 	f.BoolVar(&req.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
@@ -92,12 +97,14 @@ func absKernel(k *api.KernelChoice) error {
 // pull pulls; a relative path in the ref is one of ours, not of the daemon's.
 func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull, p api.Progress) (api.Image, error) {
 	var img api.Image
-	ref, err := oci.Normalize(req.Ref)
-	if err != nil {
-		return img, err
+	if !catalog.IsName(req.Ref) && !strings.HasPrefix(req.Ref, api.CatalogPrefix) {
+		ref, err := oci.Normalize(req.Ref)
+		if err != nil {
+			return img, err
+		}
+		req.Ref = ref.String()
 	}
-	req.Ref = ref.String()
-	err = conn.Stream(ctx, "image.pull", req, p, &img)
+	err := conn.Stream(ctx, "image.pull", req, p, &img)
 	if err == nil {
 		c.warnings(img.Warnings)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"banger/internal/agent"
 	"banger/internal/api"
+	"banger/internal/catalog"
 	"banger/internal/client"
 	"banger/internal/oci"
 )
@@ -24,8 +26,9 @@ func (c *cli) vmRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] <image-or-ref> [-- <command>...]",
 		Short: "Make a VM, start it and run a command in it",
-		Long: `Make a VM of an image, start it and run a command in it. An image that is not
-there is pulled, and so is a kernel when there is none.
+		Long: `Make a VM of an image, start it and run a command in it. The image is one that is
+there, else a name in the catalog, else an OCI ref, and then it is pulled; so is a
+kernel when there is none.
 
 Images with systemd boot it, and the command runs beside it as soon as the guest
 answers; without a command it is a login shell. All others run their ENTRYPOINT
@@ -119,7 +122,7 @@ func (c *cli) findOrPull(ctx context.Context, conn *client.Client, pull api.Imag
 	if err == nil || !errors.Is(err, api.ErrNotFound) {
 		return img, err
 	}
-	ref, err := oci.Normalize(pull.Ref)
+	ref, err := meaning(ctx, conn, pull)
 	if err != nil {
 		return img, err
 	}
@@ -128,7 +131,7 @@ func (c *cli) findOrPull(ctx context.Context, conn *client.Client, pull api.Imag
 		return img, err
 	}
 	for _, img := range images {
-		if img.Ref == ref.String() && img.Name != "" {
+		if img.Ref == ref && img.Name != "" {
 			return img, nil
 		}
 	}
@@ -139,6 +142,25 @@ func (c *cli) findOrPull(ctx context.Context, conn *client.Client, pull api.Imag
 			print(e)
 		}
 	})
+}
+
+// meaning returns the ref that an image is remembered by when it is pulled.
+func meaning(ctx context.Context, conn *client.Client, pull api.ImagePull) (string, error) {
+	name, only := strings.CutPrefix(pull.Ref, api.CatalogPrefix)
+	if only || catalog.IsName(pull.Ref) {
+		var e api.CatalogEntry
+		err := conn.Call(ctx, "catalog.show", api.CatalogFind{Name: name, Arch: archOf(pull.Platform)}, &e)
+		switch {
+		case err == nil && e.OCI == nil:
+			return api.CatalogPrefix + e.Name, nil
+		case err == nil:
+			pull.Ref = e.OCI.Ref
+		case only || !errors.Is(err, api.ErrNotFound):
+			return "", err
+		}
+	}
+	ref, err := oci.Normalize(pull.Ref)
+	return ref.String(), err
 }
 
 // needKernel fetches the default kernel when an image has none and there is

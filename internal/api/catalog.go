@@ -2,6 +2,10 @@ package api
 
 import "time"
 
+// CatalogPrefix marks a reference that is a name in a catalog and nothing else,
+// and is how images from there are remembered, unless they come from a registry.
+const CatalogPrefix = "catalog:"
+
 // CatalogEntry is an image that can be pulled by name. Exactly one of Bundle, OCI
 // and Apt is set.
 type CatalogEntry struct {
@@ -86,4 +90,9 @@ type CatalogAdd struct {
 type CatalogFind struct {
 	Name string `json:"name"`
 	Arch string `json:"arch,omitempty"` // "": the host's
+}
+
+// CatalogUpdate is the request of catalog.update.
+type CatalogUpdate struct {
+	Name string `json:"name,omitempty"` // empty: all
 }

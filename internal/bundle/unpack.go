@@ -136,3 +136,22 @@ func damaged(err error) error {
 	}
 	return err
 }
+
+// Peek reads a bundle's uncompressed archive up to its manifest.
+func Peek(r io.Reader) (Manifest, error) {
+	u := unpacker{check: func(Manifest) error { return nil }, seen: map[string]bool{}}
+	archive := tar.NewReader(r)
+	for !u.seen[manifestName] {
+		h, err := archive.Next()
+		if err == nil && h.Name == manifestName {
+			err = u.entry(h, archive)
+		}
+		if err == io.EOF {
+			err = fmt.Errorf("%w: it has no %s", api.ErrInvalid, manifestName)
+		}
+		if err != nil {
+			return u.manifest, fmt.Errorf("read bundle: %w", damaged(err))
+		}
+	}
+	return u.manifest, nil
+}

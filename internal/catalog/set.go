@@ -122,6 +122,17 @@ func (s *Set) Images() ([]api.CatalogEntry, error) {
 	return entries, nil
 }
 
+// KernelEntries returns the kernels of all catalogs that can be used, in the
+// order in which names are looked up.
+func (s *Set) KernelEntries() ([]api.CatalogKernel, error) {
+	all, err := s.members()
+	kernels := []api.CatalogKernel{}
+	for _, m := range all {
+		kernels = append(kernels, m.Kernels...)
+	}
+	return kernels, err
+}
+
 // Catalogs returns the catalogs in the order in which names are looked up.
 func (s *Set) Catalogs() ([]api.Catalog, error) {
 	all, err := s.members()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,10 +28,10 @@ func (w web) Document(_ context.Context, url string) ([]byte, error) {
 	return w[url], nil
 }
 
-func (w web) Artifact(_ context.Context, ref string) (map[string][]byte, error) {
+func (w web) Artifact(_ context.Context, ref string, names ...string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for key, data := range w {
-		if name, ok := strings.CutPrefix(key, ref+" "); ok {
+		if name, ok := strings.CutPrefix(key, ref+" "); ok && slices.Contains(names, name) {
 			files[name] = data
 		}
 	}

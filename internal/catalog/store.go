@@ -20,8 +20,8 @@ import (
 type Remote interface {
 	// Document returns the bytes at a URL, [api.ErrNotFound] when there are none.
 	Document(ctx context.Context, url string) ([]byte, error)
-	// Artifact returns the files of an artifact in a registry, by their names.
-	Artifact(ctx context.Context, ref string) (map[string][]byte, error)
+	// Artifact returns those of the named files that an artifact in a registry has.
+	Artifact(ctx context.Context, ref string, names ...string) (map[string][]byte, error)
 }
 
 // snapshot is a catalog as it was fetched, with its signature: one file, so that
@@ -149,7 +149,7 @@ func (s *Set) fetch(ctx context.Context, c config) error {
 func (s *Set) get(ctx context.Context, c config) (snapshot, error) {
 	snap := snapshot{Source: c.Source, FetchedAt: time.Now().UTC()}
 	if ref, ok := strings.CutPrefix(c.Source, "oci:"); ok {
-		files, err := s.Remote.Artifact(ctx, ref)
+		files, err := s.Remote.Artifact(ctx, ref, artifactFile, artifactFile+signatureSuffix)
 		if err != nil {
 			return snap, err
 		}

@@ -20,9 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
+	"banger/internal/catalog"
 	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/kernel"
+	"banger/internal/oci"
 	"banger/internal/store"
 	"banger/internal/vm"
 )
@@ -104,6 +106,10 @@ func open(ctx context.Context, c Config) (d *daemon, free func(), err error) {
 		kernels: kernels,
 		images: &image.Store{
 			Dir: filepath.Join(state, "images"), Cache: filepath.Join(c.Dirs.Cache, "oci"), Rows: rows, Kernels: stager{kernels},
+			Catalogs: &catalog.Set{
+				ConfigDir: filepath.Join(c.Dirs.Config, "catalogs"), StateDir: filepath.Join(state, "catalogs"),
+				Remote: web{oci.Options{CacheDir: filepath.Join(c.Dirs.Cache, "oci")}},
+			},
 		},
 		vms: &vm.Host{Dir: filepath.Join(state, "vms"), RunDir: c.Dirs.Run, Supervise: c.Supervise},
 	}
@@ -113,7 +119,7 @@ func open(ctx context.Context, c Config) (d *daemon, free func(), err error) {
 			c.Log.Error("close", "error", err)
 		}
 	}
-	if err := errors.Join(d.adoptVMs(ctx), d.images.Clean(ctx), d.kernels.Clean()); err != nil {
+	if err := errors.Join(d.adoptVMs(ctx), d.images.Clean(ctx), d.images.Catalogs.Clean(), d.kernels.Clean()); err != nil {
 		free()
 		return nil, nil, fmt.Errorf("clear up after the last run: %w", err)
 	}

@@ -26,10 +26,23 @@ func (d *daemon) routes() *server {
 	call(s, "image.rm", "Remove a name of an image, and with its last one the image", d.removeImage)
 	call(s, "image.prune", "Remove images that nothing uses", d.images.Prune)
 
+	c := d.images.Catalogs
+	call(s, "catalog.list", "List the images that can be pulled by name", func(context.Context, none) ([]api.CatalogEntry, error) { return c.Images() })
+	call(s, "catalog.show", "Show an image that can be pulled by name", d.showCatalogEntry)
+	call(s, "catalog.kernels", "List the kernels that can be pulled by name", func(context.Context, none) ([]api.CatalogKernel, error) { return c.KernelEntries() })
+	call(s, "catalog.sources", "List the catalogs, each verified again", func(context.Context, none) ([]api.Catalog, error) { return c.Catalogs() })
+	call(s, "catalog.add", "Add a catalog: fetch and verify it", c.Add)
+	call(s, "catalog.remove", "Take a catalog out of the list", func(_ context.Context, req api.Named) (none, error) { return none{}, c.Remove(req.Name) })
+	stream(s, "catalog.update", "Fetch catalogs as they are now", func(ctx context.Context, req api.CatalogUpdate, p api.Progress) ([]api.Catalog, error) {
+		return c.Update(ctx, req.Name, p)
+	})
+
 	stream(s, "kernel.pull", "Fetch a kernel", d.kernels.Pull)
 	stream(s, "kernel.import", "Take a kernel file into the store", d.kernels.Import)
 	call(s, "kernel.list", "List the kernels", func(ctx context.Context, _ none) ([]api.Kernel, error) { return d.kernels.List(ctx) })
-	call(s, "kernel.rm", "Remove a kernel", func(_ context.Context, req api.Named) (none, error) { return none{}, d.kernels.Remove(req.Name) })
+	call(s, "kernel.show", "Show a kernel", func(_ context.Context, req api.Named) (api.Kernel, error) { return d.kernels.Get(req.Name) })
+	call(s, "kernel.default", "Show the default kernel, or make another one the default", d.defaultKernel)
+	call(s, "kernel.rm", "Remove a kernel", d.removeKernel)
 
 	stream(s, "vm.create", "Make a VM of an image; it does not run yet", d.createVM)
 	stream(s, "vm.start", "Start a VM, and wait until its agent answers", d.startVM)
@@ -39,6 +52,10 @@ func (d *daemon) routes() *server {
 	call(s, "vm.rm", "Remove a VM and its disk", d.removeVM)
 	upgrade(s, "vm.exec", "Connect to the agent of a VM", d.execVM)
 	text(s, "vm.logs", "Print a VM's console", d.vmLogs)
+
+	call(s, "system.df", "Measure what is on the disk", func(ctx context.Context, _ none) ([]api.DiskUsage, error) { return d.usage(ctx) })
+	stream(s, "system.prune", "Remove images, kernels and cached blobs that nothing uses", d.prune)
+	call(s, "system.check", "Hold database and directories against each other, and repair what is safe to repair", d.check)
 
 	call(s, "daemon.status", "Show the daemon", func(ctx context.Context, _ none) (api.Version, error) { return d.status(ctx) })
 	call(s, "daemon.stop", "End the daemon; VMs run on", func(context.Context, none) (none, error) { d.stop(); return none{}, nil })

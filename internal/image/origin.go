@@ -22,14 +22,10 @@ type origin interface {
 	write(ctx context.Context, path string, img *api.Image, p api.Progress) error
 }
 
-// catalogPrefix marks a name that is in a catalog and nowhere else, and is how
-// images from there are remembered unless they come from a registry.
-const catalogPrefix = "catalog:"
-
 // origin says what req.Ref means, and puts what follows from that into req: its
 // normalized form, a name, and the kernel that a catalog asks for.
 func (s *Store) origin(req *api.ImagePull, p api.Progress) (origin, error) {
-	name, only := strings.CutPrefix(req.Ref, catalogPrefix)
+	name, only := strings.CutPrefix(req.Ref, api.CatalogPrefix)
 	if s.Catalogs != nil && (only || catalog.IsName(req.Ref)) {
 		e, err := s.Catalogs.Find(name, arch(req.Platform))
 		if err == nil {
@@ -77,14 +73,14 @@ func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progre
 		if a := arch(req.Platform); a != runtime.GOARCH {
 			return nil, fmt.Errorf("%w: %s is made on this machine, for %s, not for %s", api.ErrInvalid, e.Name, runtime.GOARCH, a)
 		}
-		req.Ref = catalogPrefix + e.Name
+		req.Ref = api.CatalogPrefix + e.Name
 		return &recipe{entry: e, layers: layers{options: s.fetchOptions(*req), disk: diskOptions(*req)}}, nil
 	}
 	p.Say("catalog", what+e.Bundle.URL)
 	if req.NoGuestFiles {
 		return nil, api.Hint(fmt.Errorf("%w: %s is a bundle, which is taken as it is", api.ErrInvalid, e.Name), "leave --no-guest-files out")
 	}
-	req.Ref = catalogPrefix + e.Name
+	req.Ref = api.CatalogPrefix + e.Name
 	return &published{entry: e, options: s.fetchOptions(*req), size: req.SizeBytes}, nil
 }
 

@@ -149,10 +149,11 @@ func runRecipe(ctx context.Context, cmd *exec.Cmd, name string, p api.Progress) 
 // and returns their paths. What a source says besides the suite, keys included,
 // stays as it is.
 func sourcesFor(e api.CatalogEntry, etc, dir string) ([]string, error) {
-	host, err := readOSRelease(filepath.Join(etc, "os-release"))
+	text, err := os.ReadFile(filepath.Join(etc, "os-release"))
 	if err != nil {
 		return nil, err
 	}
+	host := parseOSRelease(text)
 	if host["ID"] != e.Distro {
 		return nil, fmt.Errorf("the package sources of this machine are of %s, not of %s: %w", host["ID"], e.Distro, errors.ErrUnsupported)
 	}
@@ -230,17 +231,13 @@ func changeSuite(text []byte, from, to string) (changed []byte, ok bool) {
 	return out.Bytes(), ok
 }
 
-// readOSRelease reads a file in the form of os-release(5).
-func readOSRelease(path string) (map[string]string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+// parseOSRelease reads os-release(5).
+func parseOSRelease(text []byte) map[string]string {
 	fields := map[string]string{}
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(string(text)) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
 			fields[key] = strings.Trim(value, `"'`)
 		}
 	}
-	return fields, nil
+	return fields
 }

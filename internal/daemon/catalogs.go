@@ -1,0 +1,26 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+
+	"banger/internal/api"
+	"banger/internal/oci"
+)
+
+// web is how catalogs are read from elsewhere.
+type web struct{ options oci.Options }
+
+func (w web) Document(ctx context.Context, url string) ([]byte, error) {
+	return oci.Document(ctx, url, w.options)
+}
+
+func (w web) Artifact(ctx context.Context, ref string, names ...string) (map[string][]byte, error) {
+	return oci.Artifact(ctx, ref, w.options, names...)
+}
+
+func (d *daemon) showCatalogEntry(_ context.Context, req api.CatalogFind) (api.CatalogEntry, error) {
+	e, err := d.images.Catalogs.Find(req.Name, cmp.Or(req.Arch, runtime.GOARCH))
+	return e, api.Hint(err, "see what there is: banger catalog list")
+}
