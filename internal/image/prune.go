@@ -24,6 +24,9 @@ func (s *Store) Prune(ctx context.Context, req api.Prune) ([]api.Pruned, error) 
 	}
 	var tally du.Tally
 	for _, img := range images {
+		if len(img.Names) > 0 && !req.All {
+			continue // not ours to wait for: whoever pulls it holds it, and may be who calls
+		}
 		one, err := s.pruneImage(ctx, img.ID, req, &tally)
 		if err != nil {
 			return pruned, fmt.Errorf("prune image %s: %w", display(img), err)
