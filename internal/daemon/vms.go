@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"banger/internal/api"
@@ -25,6 +26,10 @@ type daemon struct {
 	kernels *kernel.Store
 	vms     *vm.Host
 
+	// moving is held for reading while a VM is made or removed: its row and its
+	// directory do not agree then.
+	moving sync.RWMutex
+
 	stop  func()                      // ends the daemon
 	busy  func() int64                // calls under way
 	spawn func(func(context.Context)) // runs something beside the calls, at most as long as the daemon lives
@@ -33,6 +38,8 @@ type daemon struct {
 // createVM makes a VM of an image. The directory comes first and the row after
 // it; adoptVMs removes a directory that no row names.
 func (d *daemon) createVM(ctx context.Context, req api.VMCreate, p api.Progress) (made api.VM, err error) {
+	d.moving.RLock()
+	defer d.moving.RUnlock()
 	img, err := d.images.WithKernel(ctx, req.Image, p)
 	if err != nil {
 		return made, err
@@ -98,6 +105,8 @@ func (d *daemon) watch(row api.VM) {
 // forget removes a VM that does not run: the row first, for a directory without
 // a row is found and removed at the next start.
 func (d *daemon) forget(ctx context.Context, row api.VM) error {
+	d.moving.RLock()
+	defer d.moving.RUnlock()
 	if err := d.rows.DeleteVM(ctx, row.ID); err != nil {
 		return err
 	}

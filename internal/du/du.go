@@ -10,9 +10,10 @@ import (
 	"syscall"
 )
 
-// Usage is the size of some files, in bytes. Directories and links count as
-// nothing.
+// Usage is the number and the size, in bytes, of regular files. Directories and
+// links count as nothing.
 type Usage struct {
+	Files     int
 	Apparent  int64
 	Allocated int64 // blocks; shared ones (reflink) count for each file that has them
 }
@@ -35,6 +36,7 @@ func (m *Meter) Add(path string) (Usage, error) {
 	err := walk(path, func(id inode, st *syscall.Stat_t) {
 		if !m.seen[id] {
 			m.seen[id] = true
+			u.Files++
 			u.Apparent += st.Size
 			u.Allocated += st.Blocks * 512 // stat(2): st_blocks
 		}

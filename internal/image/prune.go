@@ -47,11 +47,11 @@ func (s *Store) Prune(ctx context.Context, req api.Prune) ([]api.Pruned, error) 
 	return pruned, nil
 }
 
-// pruneImage prunes one image, or none, if that has changed meanwhile.
+// pruneImage prunes one image, or none: it may have changed, or be in use.
 func (s *Store) pruneImage(ctx context.Context, id string, req api.Prune, tally *du.Tally) ([]api.Pruned, error) {
-	free, err := s.lock(ctx, id)
-	if err != nil {
-		return nil, err
+	free, ok := s.tryLock(id)
+	if !ok {
+		return nil, nil // not to wait for: it may be the caller's
 	}
 	defer free()
 	img, err := s.Rows.Image(ctx, id)

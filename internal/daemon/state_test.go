@@ -1,0 +1,403 @@
+package daemon
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"banger/internal/api"
+	"banger/internal/client"
+	"banger/internal/dirs"
+)
+
+// config is a daemon's in a directory of its own.
+func config(t *testing.T) Config {
+	t.Helper()
+	home := t.TempDir()
+	c := Config{
+		Dirs: dirs.Dirs{
+			Config: filepath.Join(home, "config"), State: filepath.Join(home, "state"),
+			Cache: filepath.Join(home, "cache"), Run: filepath.Join(home, "run"),
+		},
+		Version: "1", Build: "test", Supervise: []string{"/bin/false"}, Log: slog.New(slog.DiscardHandler),
+	}
+	if err := os.MkdirAll(c.Dirs.Run, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// testDaemon is a daemon that serves, with a kernel called "k".
+type testDaemon struct {
+	*daemon
+	*client.Client
+	t         *testing.T
+	src       string          // files to make images of
+	described *apiDescription // what calls are held against, or nil
+}
+
+func newTestDaemon(t *testing.T) *testDaemon {
+	t.Helper()
+	d, free, err := open(t.Context(), config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(free)
+	c, _ := serve(t, d.routes())
+	td := &testDaemon{daemon: d, Client: c, t: t, src: t.TempDir()}
+	kernel := filepath.Join(td.src, "Image")
+	// What is an arm64 kernel by its magic (Documentation/arch/arm64/booting.rst).
+	td.write(kernel, append(make([]byte, 56), "ARM\x64 Linux version 6.6.6-test (builder@host)"...))
+	if _, err := d.kernels.Import(t.Context(), api.KernelImport{Path: kernel, Name: "k"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return td
+}
+
+func (d *testDaemon) write(path string, content []byte) {
+	d.t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// call makes a call that must succeed.
+func (d *testDaemon) call(verb string, req, result any) {
+	d.t.Helper()
+	var raw json.RawMessage
+	err := d.Call(d.t.Context(), verb, req, &raw)
+	d.done(verb, req, raw, result, err)
+}
+
+// stream makes a call with progress that must succeed.
+func (d *testDaemon) stream(verb string, req, result any) {
+	d.t.Helper()
+	var raw json.RawMessage
+	err := d.Stream(d.t.Context(), verb, req, nil, &raw)
+	d.done(verb, req, raw, result, err)
+}
+
+func (d *testDaemon) done(verb string, req any, raw json.RawMessage, result any, err error) {
+	d.t.Helper()
+	if err == nil && result != nil {
+		err = json.Unmarshal(raw, result)
+	}
+	if err != nil {
+		d.t.Fatalf("%s: %v; hint: %s", verb, err, api.HintOf(err))
+	}
+	if d.described != nil {
+		d.described.exchange(verb, req, raw)
+	}
+}
+
+// pull makes an image of one file, with the kernel.
+func (d *testDaemon) pull(name string) api.Image {
+	d.t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "etc/hostname", Mode: 0o644, Size: int64(len(name)), Typeflag: tar.TypeReg}); err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, name); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		d.t.Fatal(err)
+	}
+	path := filepath.Join(d.src, name+".tar")
+	d.write(path, b.Bytes())
+	var img api.Image
+	d.stream("image.pull", api.ImagePull{Ref: "tar:" + path, SizeBytes: 8 << 20, NoGuestFiles: true, KernelChoice: api.KernelChoice{KernelRef: "k"}}, &img)
+	return img
+}
+
+func (d *testDaemon) create(name, image string) api.VM {
+	d.t.Helper()
+	var vm api.VM
+	d.stream("vm.create", api.VMCreate{Name: name, Image: image, CPUs: 1, MemoryMiB: 64}, &vm)
+	return vm
+}
+
+// problems checks the state.
+func (d *testDaemon) problems(repair bool) []api.Problem {
+	d.t.Helper()
+	var found []api.Problem
+	d.call("system.check", api.SystemCheck{Repair: repair}, &found)
+	return found
+}
+
+func (d *testDaemon) sound() {
+	d.t.Helper()
+	if found := d.problems(false); len(found) != 0 {
+		d.t.Errorf("check: %+v", found)
+	}
+}
+
+func names(pruned []api.Pruned) []string {
+	var all []string
+	for _, p := range pruned {
+		all = append(all, p.Kind+" "+p.Name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestRemoveImage(t *testing.T) {
+	d := newTestDaemon(t)
+	img := d.pull("web")
+	d.call("image.tag", api.ImageTag{Image: "web", Name: "alias"}, nil)
+	d.create("dev", "alias")
+	d.create("ci", "web")
+
+	// A name of several may go at any time.
+	var removed api.ImageRemoved
+	d.call("image.rm", api.ImageRemove{Name: "web"}, &removed)
+	if removed.Deleted || removed.Image.ID != img.ID {
+		t.Errorf("removed a name: %+v", removed)
+	}
+	err := d.Call(t.Context(), "image.rm", api.ImageRemove{Name: "alias"}, nil)
+	if !errors.Is(err, api.ErrInUse) || !strings.Contains(err.Error(), "dev") || !strings.Contains(err.Error(), "ci") {
+		t.Errorf("the last name of an image that VMs use: got %v, want ErrInUse that names dev and ci", err)
+	}
+	d.sound()
+	d.call("image.rm", api.ImageRemove{Name: "alias", Force: true}, &removed)
+	slices.Sort(removed.VMs)
+	if !removed.Deleted || !slices.Equal(removed.VMs, []string{"ci", "dev"}) {
+		t.Errorf("forced: %+v, want it deleted with ci and dev", removed)
+	}
+	var vms []api.VM
+	if d.call("vm.list", nil, &vms); len(vms) != 0 {
+		t.Errorf("VMs are left: %+v", vms)
+	}
+	if _, err := os.Stat(filepath.Dir(img.RootfsPath)); !os.IsNotExist(err) {
+		t.Errorf("the image's directory: %v, want that it is gone", err)
+	}
+	d.sound()
+}
+
+func TestPromote(t *testing.T) {
+	d := newTestDaemon(t)
+	base := d.pull("web")
+	vm := d.create("dev", "web")
+	disk, err := os.OpenFile(filepath.Join(vm.Dir, "disk.ext4"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mark = "written by the guest"
+	if _, err := disk.WriteAt([]byte(mark), 6<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var img api.Image
+	d.stream("image.promote", api.ImagePromote{VM: "dev"}, &img)
+	if img.Name != "dev" || img.Ref != "vm:dev" || !img.Managed || img.KernelRef != "k" || img.Platform != base.Platform || img.SizeBytes != vm.DiskBytes {
+		t.Errorf("got %+v", img)
+	}
+	if h := img.Source.History; len(h) != 1 || !strings.Contains(h[0].CreatedBy, "promote dev") {
+		t.Errorf("history: %+v", h)
+	}
+	b, err := os.ReadFile(img.RootfsPath)
+	if err != nil || !bytes.Contains(b, []byte(mark)) {
+		t.Errorf("the image has not what the guest wrote: %v", err)
+	}
+	d.sound()
+	// It stands alone.
+	d.call("image.rm", api.ImageRemove{Name: "web", Force: true}, nil)
+	d.create("again", "dev")
+	d.sound()
+
+	err = d.Stream(t.Context(), "image.promote", api.ImagePromote{VM: "again", Name: "dev"}, nil, &img)
+	if !errors.Is(err, api.ErrExists) || !strings.Contains(api.HintOf(err), "dev-2") {
+		t.Errorf("a taken name: got %v, hint %q; want ErrExists and dev-2", err, api.HintOf(err))
+	}
+}
+
+func TestPromoteWantsAStoppedVM(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("web")
+	vm := d.create("dev", "web")
+	_, release, err := d.vms.Hold(vm.ID) // as its supervisor does
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var img api.Image
+	if err := d.Stream(ctx, "image.promote", api.ImagePromote{VM: "dev"}, nil, &img); !errors.Is(err, api.ErrInUse) {
+		t.Errorf("got %v, want ErrInUse", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	d.sound()
+}
+
+func TestKernelInUse(t *testing.T) {
+	d := newTestDaemon(t)
+	img := d.pull("web")
+	err := d.Call(t.Context(), "kernel.rm", api.KernelRemove{Name: "k"}, nil)
+	if !errors.Is(err, api.ErrInUse) || !strings.Contains(err.Error(), "web") {
+		t.Errorf("got %v, want ErrInUse that names web", err)
+	}
+	d.call("kernel.rm", api.KernelRemove{Name: "k", Force: true}, nil)
+	if _, err := os.Stat(img.KernelPath); err != nil {
+		t.Errorf("the image's copy: %v", err)
+	}
+	if err := d.Call(t.Context(), "kernel.show", api.Named{Name: "k"}, nil); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	d.sound()
+}
+
+func TestPruneSystem(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("used")
+	unused := d.pull("unused")
+	d.create("dev", "used")
+	leftover := filepath.Join(d.images.Dir, "0123456789ab.staging")
+	if err := os.Mkdir(leftover, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	blob := filepath.Join(d.images.Cache, "blobs", "sha256", strings.Repeat("a", 64))
+	if err := os.MkdirAll(filepath.Dir(blob), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.write(blob, []byte("blob"))
+	prune := func(req api.Prune) []string {
+		t.Helper()
+		var pruned []api.Pruned
+		d.stream("system.prune", req, &pruned)
+		return names(pruned)
+	}
+	plain := []string{"blob " + filepath.Base(blob), "staging 0123456789ab.staging"}
+	if got := prune(api.Prune{DryRun: true}); !slices.Equal(got, plain) {
+		t.Errorf("dry run: %q, want %q", got, plain)
+	}
+	if got := prune(api.Prune{}); !slices.Equal(got, plain) {
+		t.Errorf("pruned %q, want %q", got, plain)
+	}
+	if _, err := os.Stat(leftover); !os.IsNotExist(err) {
+		t.Errorf("leftover: %v, want that it is gone", err)
+	}
+
+	var before []api.DiskUsage
+	d.call("system.df", nil, &before)
+	usage := map[string]api.DiskUsage{}
+	for _, u := range before {
+		usage[u.Kind] = u
+	}
+	if u := usage["images"]; u.Count != 2 || u.SizeBytes < 16<<20 || u.AllocatedBytes >= u.SizeBytes || u.ReclaimableBytes < unused.AllocatedBytes || u.ReclaimableBytes >= u.AllocatedBytes {
+		t.Errorf("images: %+v", u)
+	}
+	if u := usage["kernels"]; u.Count != 1 || u.ReclaimableBytes != 0 {
+		t.Errorf("kernels: %+v, want one that is used", u)
+	}
+	if u := usage["vms"]; u.Count != 1 || u.AllocatedBytes == 0 || u.ReclaimableBytes != 0 {
+		t.Errorf("vms: %+v", u)
+	}
+
+	all := []string{"image unused"}
+	if got := prune(api.Prune{All: true, DryRun: true}); !slices.Equal(got, all) {
+		t.Errorf("dry run of all: %q, want %q", got, all)
+	}
+	if got := prune(api.Prune{All: true}); !slices.Equal(got, all) {
+		t.Errorf("pruned %q, want %q", got, all)
+	}
+	d.call("image.rm", api.ImageRemove{Name: "used", Force: true}, nil)
+	if got, want := prune(api.Prune{All: true}), []string{"kernel k"}; !slices.Equal(got, want) {
+		t.Errorf("pruned %q, want %q", got, want)
+	}
+	d.sound()
+}
+
+func TestCheckSystem(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		damage func(d *testDaemon, img api.Image, vm api.VM) error
+		kind   string
+		says   string
+		fixed  bool
+	}{
+		{"disk is gone", func(_ *testDaemon, img api.Image, _ api.VM) error { return os.Remove(img.RootfsPath) }, "image", "no such file", false},
+		{"disk was cut", func(_ *testDaemon, img api.Image, _ api.VM) error { return os.Truncate(img.RootfsPath, 4096) }, "image", "has changed", false},
+		{"kernel is gone", func(_ *testDaemon, img api.Image, _ api.VM) error {
+			return os.Rename(img.KernelPath, img.KernelPath+".old")
+		}, "image", "Image", false},
+		{"file too many", func(d *testDaemon, img api.Image, _ api.VM) error {
+			return os.WriteFile(filepath.Join(d.images.Dir, img.ID, "modules.ext4"), nil, 0o600)
+		}, "image", "modules.ext4", true},
+		{"image without a row", func(d *testDaemon, _ api.Image, _ api.VM) error {
+			return os.Mkdir(filepath.Join(d.images.Dir, "0123456789ab"), 0o700)
+		}, "image", "does not know", true},
+		{"half an image", func(d *testDaemon, _ api.Image, _ api.VM) error {
+			return os.Mkdir(filepath.Join(d.images.Dir, "0123456789ab.staging"), 0o700)
+		}, "staging", "never made", true},
+		{"not ours", func(d *testDaemon, _ api.Image, _ api.VM) error {
+			return os.Mkdir(filepath.Join(d.images.Dir, "backup"), 0o700)
+		}, "image", "not ours", false},
+		{"VM is gone", func(_ *testDaemon, _ api.Image, vm api.VM) error { return os.RemoveAll(vm.Dir) }, "vm", "is gone", true},
+		{"VM without a row", func(d *testDaemon, _ api.Image, vm api.VM) error {
+			return d.rows.DeleteVM(d.t.Context(), vm.ID)
+		}, "vm", "does not know", true},
+		{"half a VM", func(d *testDaemon, _ api.Image, _ api.VM) error {
+			return os.Mkdir(filepath.Join(d.vms.Dir, ".staging-1"), 0o700)
+		}, "staging", "never made", true},
+		{"disk of a VM was cut", func(_ *testDaemon, _ api.Image, vm api.VM) error {
+			return os.Truncate(filepath.Join(vm.Dir, "disk.ext4"), 4096)
+		}, "vm", "disk.ext4", false},
+		{"torn spec of a VM", func(_ *testDaemon, _ api.Image, vm api.VM) error {
+			return os.WriteFile(filepath.Join(vm.Dir, "spec.json"), []byte("{"), 0o600)
+		}, "vm", "spec.json", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newTestDaemon(t)
+			img := d.pull("web")
+			vm := d.create("dev", "web")
+			d.sound()
+			if err := tt.damage(d, img, vm); err != nil {
+				t.Fatal(err)
+			}
+			if found := d.problems(false); len(found) == 0 || found[0].Repaired || (found[0].Repair != "") != tt.fixed {
+				t.Errorf("found %+v, want one that can be repaired: %v", found, tt.fixed)
+			}
+			found := d.problems(true)
+			if len(found) == 0 || found[0].Kind != tt.kind || !strings.Contains(found[0].Message, tt.says) || found[0].Repaired != tt.fixed {
+				t.Errorf("found %+v, want one of kind %s that says %q, repaired: %v", found, tt.kind, tt.says, tt.fixed)
+			}
+			if tt.fixed {
+				d.sound()
+			}
+		})
+	}
+}
+
+func TestSecondDaemonIsTold(t *testing.T) {
+	c := config(t)
+	_, free, err := open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = open(t.Context(), c)
+	pid := fmt.Sprint("pid ", os.Getpid())
+	if !errors.Is(err, api.ErrInUse) || !strings.Contains(err.Error(), pid) || !strings.Contains(err.Error(), c.Dirs.State) {
+		t.Errorf("a second daemon: got %v, want ErrInUse that names %s and the directory", err, pid)
+	}
+	free()
+	_, free, err = open(t.Context(), c)
+	if err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	free()
+}
