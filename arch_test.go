@@ -19,7 +19,7 @@ const module = "banger"
 // lower level; api, plain data and errors, lies below all that know of banger.
 // ARCHITECTURE.md draws the same map.
 var level = map[string]int{
-	"ext4": 0, "rootfs": 0, "internal/api": 0, "internal/dirs": 0, "internal/du": 0,
+	"ext4": 0, "rootfs": 0, "internal/api": 0, "internal/dirs": 0, "internal/inflate": 0, "internal/du": 0,
 
 	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/clone": 1, "internal/oci": 1, "internal/openapi": 1, "internal/store": 1, "internal/vmm": 1,
 
@@ -34,7 +34,7 @@ var level = map[string]int{
 
 // standalone packages know the standard library and nothing else, so that
 // anyone can take them out of here.
-var standalone = []string{"ext4", "rootfs"}
+var standalone = []string{"ext4", "rootfs", "internal/inflate"}
 
 // agentMay lists the modules that may be in the guest agent: it is in every
 // guest's memory and part of what makes a disk's bytes.
