@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +13,8 @@ import (
 )
 
 func (c *cli) kernel() *cobra.Command {
-	return noun("kernel", "Pull, import, list and remove kernels", c.kernelPull(), c.kernelImport(), c.kernelList(), c.kernelRemove())
+	return noun("kernel", "Pull, import, list and remove kernels", c.kernelPull(), c.kernelImport(), c.kernelList(), c.kernelShow(),
+		c.kernelDefault(), c.kernelRemove())
 }
 
 func (c *cli) kernelPull() *cobra.Command {
@@ -115,16 +118,98 @@ func (c *cli) kernelList() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) kernelRemove() *cobra.Command {
+func (c *cli) kernelShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show <kernel>",
+		Short: "Show one kernel",
+		Long:  "Show one kernel: where it is from, its files and their sha256." + exitHelp,
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conn, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var k api.Kernel
+			if err := conn.Call(cmd.Context(), "kernel.show", api.Named{Name: args[0]}, &k); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.stdout, k)
+			}
+			isDefault := ""
+			if k.Default {
+				isDefault = "yes"
+			}
+			c.fields([][2]string{
+				{"name", k.Name},
+				{"default", isDefault},
+				{"release", k.Release},
+				{"arch", k.Arch},
+				{"source", k.Source},
+				{"kernel", k.KernelPath},
+				{"initrd", k.InitrdPath},
+				{"modules", k.ModulesDir},
+				{"on disk", size(k.SizeBytes)},
+				{"created", age(k.CreatedAt)},
+			})
+			var files []string
+			for _, name := range slices.Sorted(maps.Keys(k.SHA256)) {
+				files = append(files, k.SHA256[name]+"  "+name)
+			}
+			section(c.stdout, "sha256", files)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return cmd
+}
+
+func (c *cli) kernelDefault() *cobra.Command {
 	return &cobra.Command{
-		Use:   "rm <kernel>...",
+		Use:   "default [<kernel>]",
+		Short: "Print the default kernel, or choose another",
+		Long: `Print the name of the default kernel, which images get that are made without
+--kernel-ref; with a name, make that kernel the default. Images keep what they have.` + exitHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return exactly(1)(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conn, err := c.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var req api.KernelDefault
+			if len(args) > 0 {
+				req.Name = args[0]
+			}
+			var k api.Kernel
+			if err := conn.Call(cmd.Context(), "kernel.default", req, &k); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.stdout, k.Name)
+			return nil
+		},
+	}
+}
+
+func (c *cli) kernelRemove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [flags] <kernel>...",
 		Short: "Remove kernels",
-		Long:  "Remove kernels. Images that were staged with one keep their copy." + exitHelp,
-		Args:  atLeastOne,
+		Long: `Remove kernels. One that an image was made with stays, and the error names the image;
+with --force it goes, and images keep their copy.` + exitHelp,
+		Args: atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
-				return conn.Call(cmd.Context(), "kernel.rm", api.Named{Name: name}, nil)
+				return conn.Call(cmd.Context(), "kernel.rm", api.KernelRemove{Name: name, Force: force}, nil)
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "although images were made with it")
+	return cmd
 }

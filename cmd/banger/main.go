@@ -110,7 +110,7 @@ EXIT STATUS
 
 func (c *cli) command() *cobra.Command {
 	root := noun("banger", "Turn OCI images into bootable disks and run them as microVMs",
-		c.convert(), c.image(), c.catalog(), c.bundle(), c.kernel(), c.vm(), c.daemon(), c.supervise(), c.version())
+		c.convert(), c.image(), c.catalog(), c.bundle(), c.kernel(), c.vm(), c.system(), c.daemon(), c.supervise(), c.version())
 	root.Long = `banger turns OCI images into bootable disks and runs them as microVMs: no root, no Docker.
 
   banger vm run docker.io/library/alpine -- uname -a   pull, convert, boot, run, clean up
