@@ -73,8 +73,10 @@ func mode(bits int64) fs.FileMode {
 
 // clampTime brings t into what an inode of ext4 can hold: 34 bits of seconds
 // that start at -2^31; Documentation/filesystems/ext4/inodes.rst, "Inode Timestamps".
+// The last quarter of that, from April 2310 on, e2fsck "corrects" to times before
+// 1970, so it is left out.
 func clampTime(t time.Time) (_ time.Time, clamped bool) {
-	const first, last = -1 << 31, 1<<34 - 1<<31 - 1
+	const first, last = -1 << 31, 3<<32 - 1<<31 - 1
 	switch sec := t.Unix(); {
 	case sec < first:
 		return time.Unix(first, 0).UTC(), true
