@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"banger/internal/api"
+	gunzip "banger/internal/inflate"
 )
 
 // maxWindow bounds the memory that a zstd frame may ask for, in bytes: what
@@ -27,7 +27,6 @@ var unsupported = []struct{ magic, name, tool string }{
 // inflate returns the uncompressed stream of r. What it is compressed with is
 // told by its first bytes: media types are often wrong.
 func inflate(r io.Reader) (io.ReadCloser, error) {
-	// gzip is much faster on a bufio.Reader than on any other io.ByteReader.
 	br := bufio.NewReaderSize(r, 128<<10)
 	head, err := br.Peek(8)
 	if err != nil && err != io.EOF {
@@ -35,7 +34,7 @@ func inflate(r io.Reader) (io.ReadCloser, error) {
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")): // RFC 1952, 2.3.1
-		return gzip.NewReader(br)
+		return io.NopCloser(gunzip.NewReader(br)), nil
 	case isZstd(head):
 		d, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(1<<62))
 		if err != nil {
