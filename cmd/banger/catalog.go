@@ -114,8 +114,13 @@ func (c *cli) catalogShow() *cobra.Command {
 				return printJSON(c.stdout, e)
 			}
 			fields := [][2]string{
-				{"name", e.Name}, {"catalog", e.Catalog}, {"distro", e.Distro}, {"arch", e.Arch},
-				{"description", e.Description}, {"kernel", e.KernelRef}, {"kind", e.Kind()},
+				{"name", e.Name},
+				{"catalog", e.Catalog},
+				{"distro", e.Distro},
+				{"arch", e.Arch},
+				{"description", e.Description},
+				{"kernel", e.KernelRef},
+				{"kind", e.Kind()},
 			}
 			switch {
 			case e.Bundle != nil:

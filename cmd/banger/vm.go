@@ -36,8 +36,10 @@ func (c *cli) vmList() *cobra.Command {
 			}
 			rows := make([][]string, len(vms))
 			for i, vm := range vms {
-				rows[i] = []string{vm.Name, vm.ID, orNone(vm.ImageName), string(vm.State), orNone(vm.Accel), strconv.Itoa(vm.CPUs),
-					size(int64(vm.MemoryMiB) << 20), size(vm.DiskBytes), age(vm.CreatedAt)}
+				rows[i] = []string{
+					vm.Name, vm.ID, orNone(vm.ImageName), string(vm.State), orNone(vm.Accel), strconv.Itoa(vm.CPUs),
+					size(int64(vm.MemoryMiB) << 20), size(vm.DiskBytes), age(vm.CreatedAt),
+				}
 			}
 			return table(c.stdout, []string{"NAME", "ID", "IMAGE", "STATE", "ACCEL", "CPUS", "MEMORY", "DISK", "CREATED"}, rows)
 		},

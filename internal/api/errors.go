@@ -68,7 +68,7 @@ func HintOf(err error) string {
 
 // AsError turns any error into what crosses the API.
 func AsError(err error) *Error {
-	if e := (*Error)(nil); errors.As(err, &e) && err == error(e) {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // one that is wrapped has more to say
 		return e
 	}
 	return &Error{Code: code(err), Message: err.Error(), Hint: HintOf(err)}

@@ -113,7 +113,7 @@ func agentVersion(rootfs *os.File) (string, error) {
 
 // pass is one reading of a file from its start to its end.
 type pass struct {
-	ctx      context.Context // of the whole pass
+	ctx      context.Context //nolint:containedctx // of the whole pass: a Reader is given none
 	r        *sparseReader
 	step     string
 	progress api.Progress
@@ -138,7 +138,7 @@ func (p *pass) Read(b []byte) (int, error) {
 		return 0, context.Cause(p.ctx)
 	}
 	n, err := p.r.Read(b)
-	if now := time.Now(); now.Sub(p.reported) >= 200*time.Millisecond || err == io.EOF {
+	if now := time.Now(); now.Sub(p.reported) >= 200*time.Millisecond || errors.Is(err, io.EOF) {
 		p.reported = now
 		p.progress.Count(p.step, p.r.at, p.r.size)
 	}

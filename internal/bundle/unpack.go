@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,7 +42,7 @@ func (u *unpacker) all(r io.Reader) error {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -130,8 +131,8 @@ func onlyZeros(r io.Reader) error {
 
 // damaged marks what archive/tar and the end of the data say of a bad archive.
 func damaged(err error) error {
-	switch err {
-	case tar.ErrHeader, tar.ErrFieldTooLong, io.ErrUnexpectedEOF:
+	switch {
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: %w", api.ErrInvalid, err)
 	}
 	return err

@@ -90,7 +90,8 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	ctx, cancel := context.WithCancel(ctx)
 	fetched := make(chan error, 1)
 	go func() { fetched <- src.Prefetch(ctx, p) }()
-	defer func() { cancel(); <-fetched }()
+	// What a layer could not be fetched for is the error of reading it.
+	defer func() { cancel(); _ = <-fetched }()
 
 	tree := rootfs.New(rootfs.Options{Time: src.Created})
 	for i, layer := range src.Layers {

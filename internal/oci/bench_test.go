@@ -47,8 +47,10 @@ func BenchmarkLayer(b *testing.B) {
 			if err := os.WriteFile(path, stored, 0o644); err != nil {
 				b.Fatal(err)
 			}
-			l := Layer{Digest: sumOf(stored).String(), DiffID: sumOf(tar).String(), Size: int64(len(stored)),
-				blob: fileBlob(path), readAhead: 8 << 20, maxBytes: 1 << 40}
+			l := Layer{
+				Digest: sumOf(stored).String(), DiffID: sumOf(tar).String(), Size: int64(len(stored)),
+				blob: fileBlob(path), readAhead: 8 << 20, maxBytes: 1 << 40,
+			}
 			b.SetBytes(int64(len(tar)))
 			for b.Loop() {
 				r, err := l.Open(b.Context(), nil)

@@ -162,7 +162,7 @@ func (c cache) write(ctx context.Context, d v1.Descriptor, data []byte) error {
 	if err != nil || f == nil {
 		return err
 	}
-	defer unlock(f)
+	defer func() { _ = unlock(f) }() // what had to be durable has been synced
 	if err := f.Truncate(0); err != nil {
 		return fmt.Errorf("write blob: %w", err)
 	}

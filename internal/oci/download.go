@@ -31,7 +31,7 @@ func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
 		b.update(func() { b.whole, b.writer = true, b.flight })
 		return nil
 	}
-	defer unlock(f)
+	defer func() { _ = unlock(f) }() // what had to be durable has been synced
 	defer b.update(func() { b.file, b.ready = nil, 0 })
 	fi, err := f.Stat()
 	if err != nil {

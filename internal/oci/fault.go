@@ -138,8 +138,8 @@ func temporaryStatus(code int) bool {
 // redact drops the query of the URL from an error that http.Client returned: the
 // target of a redirect is often signed.
 func redact(err error) error {
-	ue, ok := err.(*url.Error)
-	if !ok {
+	var ue *url.Error
+	if !errors.As(err, &ue) {
 		return err
 	}
 	u, perr := url.Parse(ue.URL)

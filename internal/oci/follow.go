@@ -13,7 +13,7 @@ import (
 
 // follower reads a blob of the cache, or its partial file while it grows.
 type follower struct {
-	ctx    context.Context // of the whole reading
+	ctx    context.Context //nolint:containedctx // of the whole reading: a Reader is given none
 	blob   *cachedBlob
 	offset int64
 	file   *os.File // nil until there is something to read

@@ -123,8 +123,10 @@ func TestChoose(t *testing.T) {
 		{name: "attestation", platform: "linux/amd64", index: index(attestation, sbom, on(amd, "linux", "amd64", "")), want: amd.Digest},
 		{name: "only_attestation", platform: "linux/amd64", index: index(attestation), err: api.ErrNotFound, text: "no image"},
 		{name: "empty", platform: "linux/amd64", index: index(), err: api.ErrNotFound, text: "no image"},
-		{name: "missing_platform", platform: "linux/s390x", index: index(on(arm, "linux", "arm64", "v8"), on(amd, "linux", "amd64", ""), attestation),
-			err: api.ErrNotFound, text: "platform linux/s390x: not found; there is linux/amd64, linux/arm64"},
+		{
+			name: "missing_platform", platform: "linux/s390x", index: index(on(arm, "linux", "arm64", "v8"), on(amd, "linux", "amd64", ""), attestation),
+			err: api.ErrNotFound, text: "platform linux/s390x: not found; there is linux/amd64, linux/arm64",
+		},
 		{name: "wrong_single", platform: "linux/s390x", index: index(arm), err: api.ErrNotFound, text: "there is linux/arm64"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -105,7 +105,7 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 
 // pipeReader is the reading end of a pipe.
 type pipeReader struct {
-	ctx   context.Context // of the stream
+	ctx   context.Context //nolint:containedctx // of the stream: a Reader is given none
 	pipe  *pipe
 	chunk []byte
 	rest  []byte // of chunk

@@ -197,7 +197,6 @@ func TestLayerCanceled(t *testing.T) {
 func TestLayerReadAhead(t *testing.T) {
 	zeros := make([]byte, 256<<20)
 	l, _ := oneLayer(t, zst(zeros), zeros, Options{ReadAhead: 4 << 20})
-	zeros = nil
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -54,19 +54,19 @@ func (h *Host) control(ctx context.Context, id string, o order) (net.Conn, error
 }
 
 // readReply reads one line, and not a byte of what follows it.
-func readReply(conn net.Conn) (reply, error) {
-	var r reply
+func readReply(conn net.Conn) error {
 	line, err := readLine(conn)
 	if err != nil {
-		return r, err
+		return err
 	}
+	var r reply
 	if err := json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("reply of the supervisor: %w", err)
+		return fmt.Errorf("reply of the supervisor: %w", err)
 	}
 	if r.Error != nil {
-		return r, r.Error
+		return r.Error
 	}
-	return r, nil
+	return nil
 }
 
 func readLine(r io.Reader) ([]byte, error) {
@@ -91,7 +91,7 @@ func (h *Host) Dial(ctx context.Context, id string) (net.Conn, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	_, err = readReply(conn)
+	err = readReply(conn)
 	if !stop() {
 		err = ctx.Err()
 	}
@@ -125,7 +125,7 @@ func (h *Host) end(ctx context.Context, id string, o order) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	if _, err := readReply(conn); err != nil {
+	if err := readReply(conn); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

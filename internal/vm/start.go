@@ -90,6 +90,7 @@ func (h *Host) spawn(id string, b Boot) (err error) {
 		return err
 	}
 	defer log.Close()
+	//nolint:noctx // it outlives this call, and this process
 	cmd := exec.Command(h.Supervise[0], append(h.Supervise[1:len(h.Supervise):len(h.Supervise)], "--dir", dir)...)
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log

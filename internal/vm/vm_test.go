@@ -51,8 +51,10 @@ func image(t *testing.T) api.Image {
 	if err := os.WriteFile(path, content, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	return api.Image{ID: "0123456789ab", Name: "alpine", Platform: "linux/amd64", RootfsPath: path, KernelPath: "/boot/vmlinux", ModulesDir: "/boot/modules.ext4",
-		Process: api.Process{Entrypoint: []string{"/entry"}, Cmd: []string{"one"}, Env: []string{"A=1"}, User: "nobody"}}
+	return api.Image{
+		ID: "0123456789ab", Name: "alpine", Platform: "linux/amd64", RootfsPath: path, KernelPath: "/boot/vmlinux", ModulesDir: "/boot/modules.ext4",
+		Process: api.Process{Entrypoint: []string{"/entry"}, Cmd: []string{"one"}, Env: []string{"A=1"}, User: "nobody"},
+	}
 }
 
 func create(t *testing.T, h *Host, change func(*Spec)) api.VM {

@@ -75,6 +75,7 @@ func (l launch) spawn(t tuning) (*instance, error) {
 		return nil, errors.Join(err, console.close())
 	}
 	defer closeAll(theirs[:]) // QEMU has its own by then
+	//nolint:noctx // it outlives this call
 	in.cmd = exec.Command(l.binary, args(m, t)...)
 	in.cmd.Dir = m.Dir
 	in.cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no secrets of ours

@@ -215,7 +215,8 @@ func TestStartErrors(t *testing.T) {
 		"kvm never falls back": {
 			`[ $accel = kvm ] && { echo broken >&2; exit 1; }; ` + alive,
 			func(_ *Driver, m *vmm.Machine) { m.Accel = "kvm" },
-			"with KVM: QEMU ended (exit status 1): broken", "--accel tcg", []string{"kvm"},
+			"with KVM: QEMU ended (exit status 1): broken", "--accel tcg",
+			[]string{"kvm"},
 		},
 		"kvm without a device": {
 			alive, func(d *Driver, m *vmm.Machine) { m.Accel, d.kvmDevice = "kvm", "/nonexistent" },
@@ -223,7 +224,8 @@ func TestStartErrors(t *testing.T) {
 		},
 		"QEMU refuses": {
 			`echo bad option >&2; exit 2`, func(_ *Driver, m *vmm.Machine) { m.Accel = "tcg" },
-			"QEMU ended (exit status 2): bad option", "", []string{"tcg"},
+			"QEMU ended (exit status 2): bad option", "",
+			[]string{"tcg"},
 		},
 		"no QEMU": {
 			alive, func(d *Driver, _ *vmm.Machine) { d.Binary = "/nonexistent/qemu" },

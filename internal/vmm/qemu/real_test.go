@@ -93,7 +93,9 @@ func tinyKernel(t *testing.T) []byte {
 		},
 		elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: 5, Vaddr: base, Paddr: base, Filesz: size, Memsz: size, Align: 4096},
 		elf.Prog64{Type: uint32(elf.PT_NOTE), Off: header + 2*program, Vaddr: base + header + 2*program, Paddr: base + header + 2*program, Filesz: note, Memsz: note, Align: 4},
-		[]uint32{4, 4, 18}, [4]byte{'X', 'e', 'n'}, uint32(base + codeAt),
+		[]uint32{4, 4, 18},
+		[4]byte{'X', 'e', 'n'},
+		uint32(base + codeAt),
 		code,
 	} {
 		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
