@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/xi2/xz"
 
 	"banger/internal/agent"
 	"banger/internal/api"
@@ -171,7 +171,7 @@ func decompress(r io.Reader, ext string) (io.Reader, error) {
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		return xz.NewReader(r)
+		return xz.NewReader(r, xz.DefaultDictMax)
 	case ".zst":
 		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
 		if err != nil {
