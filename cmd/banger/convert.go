@@ -37,7 +37,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			if err != nil {
 				return err
 			}
-			options.CacheDir = filepath.Join(d.Cache, "oci")
+			options.CacheDir, options.ReadAhead = filepath.Join(d.Cache, "oci"), image.ReadAhead
 			options.Progress = c.progress()
 			release, err := oci.Hold(options.CacheDir)
 			if err != nil {

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/docker/go-units"
-
 	"banger/ext4"
 	"banger/internal/agent"
 	"banger/internal/api"
@@ -23,6 +21,10 @@ import (
 // whenever the same image and options give other bytes than before, and is part
 // of the file system's UUID.
 const FormatNumber = 1
+
+// ReadAhead is how many bytes of an open layer are inflated ahead; two are open at
+// a time.
+const ReadAhead = 64 << 20
 
 // Options say how a disk is made.
 type Options struct {
@@ -81,8 +83,12 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 			return disk, err
 		}
 	}
+	created := src.Created
+	if !created.IsZero() {
+		created = ext4.ClampTime(created)
+	}
 	id := identity(src, files, o)
-	w, err := ext4.NewWriter(f, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: src.Created})
+	w, err := ext4.NewWriter(f, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: created})
 	if err != nil {
 		return disk, err
 	}
@@ -93,14 +99,11 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	// What a layer could not be fetched for is the error of reading it.
 	defer func() { cancel(); _ = <-fetched }()
 
-	tree := rootfs.New(rootfs.Options{Time: src.Created})
-	for i, layer := range src.Layers {
-		p.Say("layer", fmt.Sprintf("layer %d of %d, %s", i+1, len(src.Layers), units.BytesSize(float64(layer.Size))))
-		if err := apply(ctx, tree, layer, w, p); err != nil {
-			return disk, err
-		}
+	tree := rootfs.New(rootfs.Options{Time: created})
+	if err := applyAll(ctx, tree, src.Layers, w, p); err != nil {
+		return disk, err
 	}
-	if err := addFiles(tree, files, src.Created, w); err != nil {
+	if err := addFiles(tree, files, created, w); err != nil {
 		return disk, err
 	}
 	if err := writeTree(w, tree); err != nil {

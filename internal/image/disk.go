@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"banger/ext4"
 	"banger/internal/agent"
 	"banger/internal/api"
@@ -27,14 +29,36 @@ func (s sink) WriteContent(r io.Reader, size int64) (rootfs.Content, error) {
 	return s.w.WriteContent(r, size)
 }
 
-// apply streams one layer into the tree and its contents into the disk.
-func apply(ctx context.Context, tree *rootfs.Tree, layer oci.Layer, w *ext4.Writer, p api.Progress) (err error) {
-	r, err := layer.Open(ctx, p)
-	if err != nil {
-		return err
+// applyAll streams the layers into the tree, base first, and their contents into
+// the disk. The next layer is open while one is read: another processor inflates
+// it ahead, within bounds, and the bytes on the disk do not depend on it.
+func applyAll(ctx context.Context, tree *rootfs.Tree, layers []oci.Layer, w *ext4.Writer, p api.Progress) error {
+	type opened struct {
+		r   io.ReadCloser
+		err error
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	return tree.Apply(layer.Digest, r, sink{w})
+	open := func(i int) (o opened) {
+		if i < len(layers) {
+			o.r, o.err = layers[i].Open(ctx, p)
+		}
+		return o
+	}
+	for i, next := 0, open(0); i < len(layers); i++ {
+		this := next
+		if this.err != nil {
+			return this.err
+		}
+		next = open(i + 1)
+		p.Say("layer", fmt.Sprintf("layer %d of %d, %s", i+1, len(layers), units.BytesSize(float64(layers[i].Size))))
+		err := errors.Join(tree.Apply(layers[i].Digest, this.r, sink{w}), this.r.Close())
+		if err != nil && next.r != nil {
+			err = errors.Join(err, next.r.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addFiles puts files on top of the tree, as a last layer would: through links

@@ -85,7 +85,7 @@ func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progre
 }
 
 func (s *Store) fetchOptions(req api.ImagePull) oci.Options {
-	return oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure}
+	return oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, ReadAhead: ReadAhead}
 }
 
 func diskOptions(req api.ImagePull) Options {
