@@ -19,7 +19,7 @@ export BANGER_REQUIRE BANGER_ACCEL
 
 FUZZTIME ?= 30s
 
-.PHONY: help build test test-long demo lint fuzz bench clean vet
+.PHONY: help build test test-long demo docs lint fuzz bench clean vet
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' Makefile | awk -F' - ' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -60,6 +60,10 @@ vet:
 lint: ## golangci-lint of the version in tools.mod; its first build takes minutes
 	@scripts/setup build
 	go tool -modfile=tools.mod golangci-lint run
+
+docs: ## docs/cli.md and docs/api.md, from the commands and the API as they are
+	@scripts/setup build
+	go generate ./cmd/banger ./internal/daemon
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@scripts/setup build

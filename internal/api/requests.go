@@ -3,10 +3,10 @@ package api
 // KernelChoice names a kernel by reference or by path: the same for pull and
 // register. The zero value means the store's default.
 type KernelChoice struct {
-	KernelRef  string `json:"kernel_ref,omitempty"`
-	KernelPath string `json:"kernel_path,omitempty"`
-	InitrdPath string `json:"initrd_path,omitempty"`
-	ModulesDir string `json:"modules_dir,omitempty"`
+	KernelRef  string `json:"kernel_ref,omitempty"`  // name in the store; then there are no paths
+	KernelPath string `json:"kernel_path,omitempty"` // vmlinux, vmlinuz, Image, or a linux-image package
+	InitrdPath string `json:"initrd_path,omitempty"` // goes with KernelPath
+	ModulesDir string `json:"modules_dir,omitempty"` // directory /lib/modules/<release>; goes with KernelPath
 }
 
 // ImagePull is the request of image.pull.
@@ -14,16 +14,16 @@ type ImagePull struct {
 	Ref  string `json:"ref"`
 	Name string `json:"name,omitempty"` // derived from Ref when empty
 	KernelChoice
-	SizeBytes    int64  `json:"size_bytes,omitempty"` // 0: from the content
-	Platform     string `json:"platform,omitempty"`   // "os/arch[/variant]"; "": linux on the host's architecture
-	Insecure     bool   `json:"insecure,omitempty"`   // plain HTTP to any registry
-	NoGuestFiles bool   `json:"no_guest_files,omitempty"`
+	SizeBytes    int64  `json:"size_bytes,omitempty"`     // 0: from the content
+	Platform     string `json:"platform,omitempty"`       // "os/arch[/variant]"; "": linux on the host's architecture
+	Insecure     bool   `json:"insecure,omitempty"`       // plain HTTP to any registry
+	NoGuestFiles bool   `json:"no_guest_files,omitempty"` // the image alone, nothing of ours
 }
 
 // ImageRegister is the request of image.register.
 type ImageRegister struct {
 	Name       string `json:"name"`
-	RootfsPath string `json:"rootfs_path"`
+	RootfsPath string `json:"rootfs_path"`    // a file that holds an ext4 file system
 	Copy       bool   `json:"copy,omitempty"` // into the store; else it is used where it is
 	KernelChoice
 }
@@ -61,7 +61,7 @@ type Prune struct {
 
 // Named is the request of the verbs that take one name or ID.
 type Named struct {
-	Name string `json:"name"`
+	Name string `json:"name"` // or ID, of what has one
 }
 
 // KernelPull is the request of kernel.pull.
@@ -97,17 +97,17 @@ type SystemCheck struct {
 
 // VMCreate is the request of vm.create: a VM that does not run yet.
 type VMCreate struct {
-	Name      string   `json:"name,omitempty"` // made up when empty
-	Image     string   `json:"image"`          // name or ID
-	CPUs      int      `json:"cpus,omitempty"`
-	MemoryMiB int      `json:"memory_mib,omitempty"`
-	DiskBytes int64    `json:"disk_bytes,omitempty"`
-	Ephemeral bool     `json:"ephemeral,omitempty"` // removed when it stops
-	Init      string   `json:"init,omitempty"`      // "", "banger" or an absolute path in the image
-	Cmd       []string `json:"cmd,omitempty"`       // replaces the image's CMD
-	Env       []string `json:"env,omitempty"`       // added to the image's ENV
-	User      string   `json:"user,omitempty"`
-	WorkDir   string   `json:"workdir,omitempty"`
+	Name      string   `json:"name,omitempty"`       // made up when empty
+	Image     string   `json:"image"`                // name or ID
+	CPUs      int      `json:"cpus,omitempty"`       // 0: 2, or as many as there are
+	MemoryMiB int      `json:"memory_mib,omitempty"` // 0: 1024, or a quarter of what there is
+	DiskBytes int64    `json:"disk_bytes,omitempty"` // 0: that of the image
+	Ephemeral bool     `json:"ephemeral,omitempty"`  // removed when it stops
+	Init      string   `json:"init,omitempty"`       // "", "banger" or an absolute path in the image
+	Cmd       []string `json:"cmd,omitempty"`        // replaces the image's CMD
+	Env       []string `json:"env,omitempty"`        // added to the image's ENV
+	User      string   `json:"user,omitempty"`       // user[:group] instead of the image's
+	WorkDir   string   `json:"workdir,omitempty"`    // instead of the image's
 }
 
 // VMStart is the request of vm.start.

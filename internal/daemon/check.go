@@ -62,7 +62,7 @@ func (d *daemon) checkVMs(ctx context.Context, c *api.Checkup) error {
 		}
 		c.Found(api.Problem{
 			Kind: "vm", Name: id, Message: filepath.Join(d.vms.Dir, id) + " is a VM that the database does not know", Repair: "remove it",
-		}, func() error { return d.vms.Remove(id) })
+		}, func() error { return d.vms.Remove(id, nil) })
 	}
 	for _, name := range leftovers {
 		path := filepath.Join(d.vms.Dir, name)

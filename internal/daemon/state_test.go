@@ -383,6 +383,29 @@ func TestCheckSystem(t *testing.T) {
 	}
 }
 
+// A VM that is damaged is seen as such; the others, and the daemon, live.
+func TestDamagedVM(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("web")
+	d.create("good", "web")
+	bad := d.create("bad", "web")
+	d.write(filepath.Join(bad.Dir, "spec.json"), []byte("{"))
+	var vms []api.VM
+	d.call("vm.list", nil, &vms)
+	states := map[string]api.VMState{}
+	for _, vm := range vms {
+		states[vm.Name] = vm.State
+	}
+	if states["good"] != api.VMCreated || states["bad"] != api.VMFailed {
+		t.Errorf("got %v, want bad to have failed", states)
+	}
+	if err := d.adoptVMs(t.Context()); err != nil {
+		t.Errorf("the next daemon: %v", err)
+	}
+	d.call("vm.rm", api.VMRemove{Name: "bad"}, nil)
+	d.sound()
+}
+
 func TestSecondDaemonIsTold(t *testing.T) {
 	c := config(t)
 	_, free, err := open(t.Context(), c)

@@ -54,10 +54,13 @@ func (d *daemon) createVM(ctx context.Context, req api.VMCreate, p api.Progress)
 	}
 	made, err = d.vms.Create(ctx, vm.Spec{VMCreate: req, Image: img}, p)
 	if err != nil {
+		if _, gone := d.rows.Image(ctx, img.ID); errors.Is(gone, api.ErrNotFound) {
+			return made, fmt.Errorf("create vm %s: its image was removed meanwhile: %w", req.Name, gone)
+		}
 		return made, err
 	}
 	if err := d.rows.AddVM(ctx, made); err != nil {
-		return made, errors.Join(err, d.vms.Remove(made.ID))
+		return made, errors.Join(err, d.vms.Remove(made.ID, nil))
 	}
 	return made, nil
 }
@@ -107,10 +110,10 @@ func (d *daemon) watch(row api.VM) {
 func (d *daemon) forget(ctx context.Context, row api.VM) error {
 	d.moving.RLock()
 	defer d.moving.RUnlock()
-	if err := d.rows.DeleteVM(ctx, row.ID); err != nil {
-		return err
+	if err := d.vms.Remove(row.ID, func() error { return d.rows.DeleteVM(ctx, row.ID) }); err != nil {
+		return fmt.Errorf("remove vm %s: %w", row.Name, err)
 	}
-	return errors.Join(d.vms.Remove(row.ID), d.images.DropUnused(ctx))
+	return d.images.DropUnused(ctx)
 }
 
 // status1 is a row with what its supervisor knows.
@@ -121,7 +124,9 @@ func (d *daemon) status1(row api.VM) (api.VM, error) {
 		return row, nil
 	}
 	if err != nil {
-		return row, err
+		// One VM that is damaged must not hide the others.
+		row.State, row.Reason = api.VMFailed, err.Error()
+		return row, nil
 	}
 	now.ImageName = row.ImageName // the image may have lost its name
 	return now, nil
@@ -245,25 +250,28 @@ func (d *daemon) adoptVMs(ctx context.Context) error {
 		switch {
 		case errors.Is(err, api.ErrNotFound):
 			err = d.rows.DeleteVM(ctx, row.ID)
-		case err == nil && row.Ephemeral && now.State.Live():
+		case err != nil:
+			d.Log.Warn("look at a VM", "vm", row.Name, "error", err)
+			continue
+		case row.Ephemeral && now.State.Live():
 			d.watch(row)
-		case err == nil && row.Ephemeral:
+		case row.Ephemeral:
 			err = d.forget(ctx, row)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	all, err := d.vms.List()
+	ids, _, err := d.vms.Entries()
 	if err != nil {
 		return err
 	}
-	for _, v := range all {
-		if named[v.ID] {
+	for _, id := range ids {
+		if named[id] {
 			continue
 		}
 		// Nobody could have started it: it never had a row.
-		if err := d.vms.Remove(v.ID); err != nil {
+		if err := d.vms.Remove(id, nil); err != nil {
 			return err
 		}
 	}

@@ -35,13 +35,7 @@ func (s *Store) Check(ctx context.Context, c *api.Checkup) error {
 		}
 	}
 	for _, id := range e.staging {
-		if free, ok := s.tryLock(id); ok {
-			path := filepath.Join(s.Dir, id+stagingSuffix)
-			c.Found(api.Problem{
-				Kind: "staging", Name: filepath.Base(path), Message: path + " is left of an image that was never made, or is removed", Repair: "remove it",
-			}, func() error { return os.RemoveAll(path) })
-			free()
-		}
+		s.checkStaging(id, c)
 	}
 	for _, name := range e.others {
 		c.Found(api.Problem{Kind: "image", Name: name, Message: filepath.Join(s.Dir, name) + " is not ours"}, nil)
@@ -60,10 +54,34 @@ func (s *Store) checkOrphan(ctx context.Context, id string, c *api.Checkup) erro
 	if !errors.Is(err, api.ErrNotFound) {
 		return err
 	}
-	c.Found(api.Problem{
-		Kind: "image", Name: id, Message: filepath.Join(s.Dir, id) + " is an image that the database does not know", Repair: "remove it",
-	}, func() error { return s.removeDir(id) })
+	path := filepath.Join(s.Dir, id)
+	if exists(path) {
+		c.Found(api.Problem{
+			Kind: "image", Name: id, Message: path + " is an image that the database does not know", Repair: "remove it",
+		}, func() error { return s.removeDir(id) })
+	}
 	return nil
+}
+
+// checkStaging looks for who works in a staging directory.
+func (s *Store) checkStaging(id string, c *api.Checkup) {
+	free, ok := s.tryLock(id)
+	if !ok {
+		return
+	}
+	defer free()
+	path := filepath.Join(s.Dir, id+stagingSuffix)
+	if exists(path) {
+		c.Found(api.Problem{
+			Kind: "staging", Name: filepath.Base(path), Message: path + " is left of an image that was never made, or is removed", Repair: "remove it",
+		}, func() error { return os.RemoveAll(path) })
+	}
+}
+
+// exists says whether something is still there by the time that it is locked.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // checkImage compares an image's row with its files.

@@ -24,9 +24,6 @@ func (s *Store) Prune(ctx context.Context, req api.Prune) ([]api.Pruned, error) 
 	}
 	var tally du.Tally
 	for _, img := range images {
-		if len(img.Names) > 0 && !req.All {
-			continue // not ours to wait for: whoever pulls it holds it, and may be who calls
-		}
 		one, err := s.pruneImage(ctx, img.ID, req, &tally)
 		if err != nil {
 			return pruned, fmt.Errorf("prune image %s: %w", display(img), err)
@@ -90,6 +87,9 @@ func (s *Store) pruneStaging(id string, req api.Prune, tally *du.Tally) ([]api.P
 	}
 	defer free()
 	path := filepath.Join(s.Dir, id+stagingSuffix)
+	if !exists(path) {
+		return nil, nil
+	}
 	freed, err := tally.Add(path)
 	if err == nil && !req.DryRun {
 		*tally = du.Tally{}

@@ -232,24 +232,34 @@ func (h *Host) List() ([]api.VM, error) {
 }
 
 // Remove removes a VM that does not run, else [api.ErrInUse]. One that is not
-// there is no error.
-func (h *Host) Remove(id string) error {
+// there is no error. Before anything goes, and when nobody can start the VM any
+// more, forget is called, if it is not nil: an error of it ends the removal.
+func (h *Host) Remove(id string, forget func() error) error {
 	lock, err := acquire(h.dir(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	gone := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !gone {
 		return err
+	}
+	if !gone {
+		defer lock.Close() // its file is removed below; only the lock counts
+	}
+	if forget != nil {
+		if err := forget(); err != nil {
+			return err
+		}
+	}
+	if gone {
+		return nil
 	}
 	removing := filepath.Join(h.Dir, removingPrefix+id)
 	err = os.Rename(h.dir(id), removing)
 	if errors.Is(err, fs.ErrNotExist) {
-		return lock.Close() // somebody else did so while we waited for the lock
+		return nil // somebody else did so while we waited for the lock
 	}
-	if err == nil {
-		err = errors.Join(os.RemoveAll(removing), os.RemoveAll(h.runDir(id)))
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, lock.Close())
+	return errors.Join(os.RemoveAll(removing), os.RemoveAll(h.runDir(id)))
 }
 
 // Clean removes what a crash has left: VMs half made or half removed, and the

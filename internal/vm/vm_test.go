@@ -247,7 +247,7 @@ func TestLifeOfAVM(t *testing.T) {
 	if err := other.Start(t.Context(), vm.ID, Boot{}, nil); !errors.Is(err, api.ErrInUse) {
 		t.Errorf("start of a running VM: got %v, want in use", err)
 	}
-	if err := other.Remove(vm.ID); !errors.Is(err, api.ErrInUse) {
+	if err := other.Remove(vm.ID, nil); !errors.Is(err, api.ErrInUse) {
 		t.Errorf("remove of a running VM: got %v, want in use", err)
 	}
 
@@ -271,7 +271,7 @@ func TestLifeOfAVM(t *testing.T) {
 	if err := h.Kill(t.Context(), vm.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Remove(vm.ID); err != nil {
+	if err := h.Remove(vm.ID, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{h.Dir, h.RunDir} {
@@ -279,7 +279,7 @@ func TestLifeOfAVM(t *testing.T) {
 			t.Errorf("left in %s: %v, %v", dir, left, err)
 		}
 	}
-	if err := h.Remove(vm.ID); err != nil {
+	if err := h.Remove(vm.ID, nil); err != nil {
 		t.Errorf("remove again: %v", err)
 	}
 	if _, err := h.Status(vm.ID); !errors.Is(err, api.ErrNotFound) {
@@ -309,7 +309,7 @@ func TestStartFails(t *testing.T) {
 			if got := status(t, h, vm.ID); mode != "broken" && (got.State != api.VMFailed || !strings.Contains(got.Reason, want)) {
 				t.Errorf("got %s, %q; want failed, %q", got.State, got.Reason, want)
 			}
-			if err := h.Remove(vm.ID); err != nil {
+			if err := h.Remove(vm.ID, nil); err != nil {
 				t.Error(err)
 			}
 		})
