@@ -22,7 +22,11 @@ const maxPadding = 1 << 20
 // archives the error is [api.ErrInvalid]; whatever the error, disk is of no use.
 func Unpack(r io.Reader, disk *os.File, check func(Manifest) error) (Manifest, error) {
 	u := unpacker{disk: disk, check: check}
-	if err := u.all(r); err != nil {
+	err := u.all(r)
+	if u.refused != nil {
+		return u.manifest, u.refused
+	}
+	if err != nil {
 		return u.manifest, fmt.Errorf("read bundle: %w", err)
 	}
 	return u.manifest, nil
@@ -33,6 +37,7 @@ type unpacker struct {
 	check func(Manifest) error
 
 	manifest Manifest
+	refused  error  // by check
 	rootfs   Rootfs // as it was found
 	seen     map[string]bool
 }
@@ -83,8 +88,8 @@ func (u *unpacker) readManifest(h *tar.Header, r io.Reader) (err error) {
 	if u.manifest, err = parseManifest(r); err != nil {
 		return damaged(err)
 	}
-	if err := u.check(u.manifest); err != nil {
-		return err
+	if u.refused = u.check(u.manifest); u.refused != nil {
+		return u.refused
 	}
 	return u.compare()
 }

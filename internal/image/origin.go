@@ -109,8 +109,12 @@ type layers struct {
 	src *oci.Image // once found
 }
 
-func (l *layers) find(ctx context.Context, _ string, img *api.Image, p api.Progress) (err error) {
+func (l *layers) find(ctx context.Context, _ string, img *api.Image, p api.Progress) error {
 	p.Say("resolve", "resolving "+l.ref.String())
+	return l.resolve(ctx, img, p)
+}
+
+func (l *layers) resolve(ctx context.Context, img *api.Image, p api.Progress) (err error) {
 	l.options.Progress = p
 	if l.src, err = oci.Resolve(ctx, l.ref, l.options); err != nil {
 		return err

@@ -44,7 +44,7 @@ func (r *recipe) find(ctx context.Context, dir string, img *api.Image, p api.Pro
 	if r.ref, err = oci.Normalize("tar:" + tar); err != nil {
 		return err
 	}
-	return r.layers.find(ctx, dir, img, p)
+	return r.resolve(ctx, img, p)
 }
 
 func (r *recipe) write(ctx context.Context, path string, img *api.Image, p api.Progress) error {
@@ -131,8 +131,11 @@ func runRecipe(ctx context.Context, cmd *exec.Cmd, name string, p api.Progress) 
 		if tail = append(tail, line); len(tail) > 5 {
 			tail = tail[1:]
 		}
-		if !strings.HasSuffix(line, "...") || strings.HasPrefix(line, "I: ") {
-			p.Say("recipe", line)
+		switch prefix, text, _ := strings.Cut(line, ": "); prefix {
+		case "I":
+			p.Say("recipe", text)
+		case "W":
+			p.Warn("recipe", text)
 		}
 	}
 	_, copyErr := io.Copy(io.Discard, r) // a line too long must not stop it
