@@ -30,9 +30,9 @@ import (
 // BANGER_SEED repeats a campaign, as far as the machine's speed lets it.
 func TestKillDaemon(t *testing.T) {
 	need(t, "banger", "e2fsck")
-	kills := 20
+	kills := 40
 	if os.Getenv("BANGER_LONG") != "" {
-		kills = 300
+		kills = 400
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("BANGER_SEED"); s != "" {
@@ -50,6 +50,7 @@ func TestKillDaemon(t *testing.T) {
 			break
 		}
 	}
+	t.Logf("and %d more were killed as they started", c.atStart)
 	for _, name := range slices.Sorted(maps.Keys(c.tally)) {
 		n := c.tally[name]
 		t.Logf("%-35s %3d done before the kill, %3d cut off", name, n.done, n.cut)
@@ -71,6 +72,8 @@ type campaign struct {
 	usual map[string]time.Duration // what an operation took the last time, by its name
 	tally map[string]*ends         // by the same
 	sound map[string]bool          // IDs of images whose disk has been checked
+
+	atStart int // daemons killed as they cleared up
 }
 
 // ends counts how operations ended.
@@ -144,7 +147,7 @@ func (c *campaign) round() {
 		default:
 			c.tally[e.op.name].cut++
 			// It would have taken longer, nobody knows how much.
-			c.usual[e.op.name] = max(c.usual[e.op.name], 2*moment)
+			c.usual[e.op.name] = max(c.usual[e.op.name], 2*moment+10*time.Millisecond)
 			for key, value := range e.op.after {
 				allowed[key] = []string{c.now[key], value}
 			}
@@ -155,6 +158,9 @@ func (c *campaign) round() {
 		if err := os.RemoveAll(filepath.Join(c.h.home, "cache")); err != nil {
 			c.t.Fatal(err)
 		}
+	}
+	for c.rng.IntN(4) == 0 {
+		c.killAtStart()
 	}
 	c.restart()
 	keys := maps.Clone(before)
@@ -201,6 +207,23 @@ func (c *campaign) kill() {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// killAtStart starts a daemon and kills it while it clears up.
+func (c *campaign) killAtStart() {
+	c.t.Helper()
+	cmd := c.h.command(c.t.Context(), "daemon")
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	time.Sleep(time.Duration(c.rng.Int64N(int64(100 * time.Millisecond))))
+	if err := cmd.Process.Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.Exited() {
+		c.t.Errorf("the daemon ended by itself: %v", err)
+	}
+	c.atStart++
 }
 
 // restart starts the next daemon, looks at what it has found and checks it.
