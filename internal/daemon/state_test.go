@@ -17,6 +17,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/client"
+	"banger/internal/clone"
 	"banger/internal/dirs"
 )
 
@@ -222,6 +223,80 @@ func TestPromote(t *testing.T) {
 	if !errors.Is(err, api.ErrExists) || !strings.Contains(api.HintOf(err), "dev-2") {
 		t.Errorf("a taken name: got %v, hint %q; want ErrExists and dev-2", err, api.HintOf(err))
 	}
+}
+
+// The disk of a VM that was killed has a journal to replay: it is promoted, and
+// said so; the next boot replays it.
+func TestPromoteAKilledVM(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("web")
+	vm := d.create("dev", "web")
+	disk, err := os.OpenFile(filepath.Join(vm.Dir, "disk.ext4"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// s_feature_incompat, at 0x60 of the superblock, gets EXT4_FEATURE_INCOMPAT_RECOVER.
+	const at, recover = 1024 + 0x60, 0x4
+	b := make([]byte, 1)
+	if _, err := disk.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] |= recover
+	if _, err := disk.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var img api.Image
+	d.stream("image.promote", api.ImagePromote{VM: "dev"}, &img)
+	if len(img.Warnings) != 1 || img.Warnings[0].Kind != "unclean" {
+		t.Errorf("warnings: %+v, want one that the disk is unclean", img.Warnings)
+	}
+	d.sound()
+	err = d.Stream(t.Context(), "image.register", api.ImageRegister{Name: "x", RootfsPath: img.RootfsPath}, nil, &img)
+	if !errors.Is(err, api.ErrInvalid) || !strings.Contains(api.HintOf(err), "e2fsck") {
+		t.Errorf("register such a disk: got %v, hint %q; want ErrInvalid and e2fsck", err, api.HintOf(err))
+	}
+}
+
+func TestRegister(t *testing.T) {
+	d := newTestDaemon(t)
+	base := d.pull("web")
+	disk := filepath.Join(d.src, "disk.ext4")
+	if err := clone.File(t.Context(), disk, base.RootfsPath, clone.Options{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	register := func(name string, cp bool) (img api.Image) {
+		t.Helper()
+		d.stream("image.register", api.ImageRegister{Name: name, RootfsPath: disk, Copy: cp, KernelChoice: api.KernelChoice{KernelRef: "k"}}, &img)
+		return img
+	}
+	place, cp := register("place", false), register("copy", true)
+	if place.Managed || place.RootfsPath != disk || !cp.Managed || cp.RootfsPath == disk {
+		t.Errorf("in place: %+v\ncopy: %+v", place, cp)
+	}
+	if cp.AllocatedBytes > base.AllocatedBytes+64<<10 {
+		t.Errorf("the copy takes %d bytes, the original %d: its holes were filled", cp.AllocatedBytes, base.AllocatedBytes)
+	}
+	d.sound()
+	// The copy does not care what becomes of the file.
+	if err := os.Truncate(disk, 9<<20); err != nil {
+		t.Fatal(err)
+	}
+	d.create("one", "copy")
+	err := d.Stream(t.Context(), "vm.create", api.VMCreate{Name: "two", Image: "place"}, nil, &api.VM{})
+	if err == nil || !strings.Contains(err.Error(), "has changed") {
+		t.Errorf("a VM of a file that has changed: got %v", err)
+	}
+	if found := d.problems(true); len(found) != 1 || found[0].Name != "place" || found[0].Repaired {
+		t.Errorf("check: %+v, want one that place has changed", found)
+	}
+	d.call("image.rm", api.ImageRemove{Name: "place"}, nil)
+	if _, err := os.Stat(disk); err != nil {
+		t.Errorf("the file of an image in place is gone: %v", err)
+	}
+	d.sound()
 }
 
 func TestPromoteWantsAStoppedVM(t *testing.T) {
