@@ -42,6 +42,7 @@ func (c *cli) kernelPull() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&req.Name, "name", "", "name of the kernel (default: that of the source)")
+	cmd.Flags().StringVar(&req.Arch, "arch", "", "amd64 or arm64 (default: this machine's)")
 	return cmd
 }
 

@@ -67,7 +67,8 @@ type Named struct {
 // KernelPull is the request of kernel.pull.
 type KernelPull struct {
 	Source string `json:"source"`         // "debian"
-	Name   string `json:"name,omitempty"` // Source when empty
+	Name   string `json:"name,omitempty"` // when empty Source, with the architecture if that is not the host's
+	Arch   string `json:"arch,omitempty"` // "amd64" or "arm64"; the host's when empty
 }
 
 // KernelImport is the request of kernel.import.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ const sourceDebian = "debian"
 // importHint is what to do when there is nothing to pull from.
 const importHint = "banger kernel import <vmlinuz> --modules <dir>"
 
+// arches are the architectures whose kernels we know how to unpack.
+var arches = []string{"amd64", "arm64"}
+
 // Pull takes Debian's kernel for virtual machines from the host's package
 // sources. A kernel that is there already in that version is returned as it is;
 // an older one is replaced. The first kernel of the store becomes the default.
@@ -30,7 +34,15 @@ func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k a
 		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel from %q: %w", r.Source, api.ErrInvalid),
 			"kernels can be pulled from: "+sourceDebian)
 	}
-	name := cmp.Or(r.Name, r.Source)
+	arch := cmp.Or(r.Arch, s.arch())
+	if !slices.Contains(arches, arch) {
+		return api.Kernel{}, fmt.Errorf("%w architecture %q of a kernel: want one of %s", api.ErrInvalid, arch, strings.Join(arches, ", "))
+	}
+	name := r.Source
+	if arch != s.arch() {
+		name += "-" + arch
+	}
+	name = cmp.Or(r.Name, name)
 	if err := api.CheckName("kernel", name); err != nil {
 		return api.Kernel{}, err
 	}
@@ -47,7 +59,6 @@ func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k a
 	}
 	defer func() { err = errors.Join(err, st.remove()) }()
 
-	arch := s.arch()
 	a, err := newApt(ctx, filepath.Join(st.dir, "apt"), arch)
 	if err != nil {
 		return api.Kernel{}, api.Hint(fmt.Errorf("pull kernel: %w", err), importHint)
