@@ -49,6 +49,7 @@ const (
 	sbChecksumType   = 0x175
 	sbKbytesWritten  = 0x178
 	sbOverhead       = 0x248
+	sbBackupGroups   = 0x24C
 	sbLostFoundIno   = 0x268
 	sbChecksumSeed   = 0x270
 	sbWriteTimeHi    = 0x274
@@ -57,13 +58,18 @@ const (
 	sbChecksum       = 0x3FC
 )
 
-const superMagic = 0xEF53
+const (
+	superMagic = 0xEF53
+	labelSize  = 16 // s_volume_name
+)
 
 // Features; Documentation/filesystems/ext4/super.rst.
 const (
 	compatJournal  = 0x4
 	compatExtAttr  = 0x8
 	compatDirIndex = 0x20
+
+	compatSparseSuper2 = 0x200
 
 	incompatFiletype = 0x2
 	incompatRecover  = 0x4

@@ -60,8 +60,8 @@ func NewWriter(f File, o Options) (*Writer, error) {
 		o.MinSize = 1 << 30
 	}
 	switch {
-	case len(o.Label) > 16:
-		return nil, fmt.Errorf("label %q is longer than 16 bytes", o.Label)
+	case len(o.Label) > labelSize:
+		return nil, fmt.Errorf("label %q is longer than %d bytes", o.Label, labelSize)
 	case o.Time != ClampTime(o.Time):
 		return nil, fmt.Errorf("time %v cannot be stored", o.Time)
 	case o.Size < 0 || o.Size > MaxSize:
