@@ -32,12 +32,16 @@ type recipe struct {
 	entry api.CatalogEntry
 }
 
-// recipeTar is the name of the tar in the staging directory.
-const recipeTar = "recipe.tar"
+// recipeDir is where in the staging directory all of it happens.
+const recipeDir = "recipe"
 
 func (r *recipe) find(ctx context.Context, dir string, img *api.Image, p api.Progress) error {
-	tar := filepath.Join(dir, recipeTar)
-	if err := makeTar(ctx, r.entry, tar, p); err != nil {
+	dir = filepath.Join(dir, recipeDir)
+	tar := filepath.Join(dir, "rootfs.tar")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := makeTar(ctx, r.entry, dir, tar, p); err != nil {
 		return api.Hint(err, "or take one from a registry: banger image pull docker.io/library/"+r.entry.Distro)
 	}
 	var err error
@@ -48,26 +52,16 @@ func (r *recipe) find(ctx context.Context, dir string, img *api.Image, p api.Pro
 }
 
 func (r *recipe) write(ctx context.Context, path string, img *api.Image, p api.Progress) error {
-	return errors.Join(r.layers.write(ctx, path, img, p), os.Remove(filepath.Join(filepath.Dir(path), recipeTar)))
+	return errors.Join(r.layers.write(ctx, path, img, p), os.RemoveAll(filepath.Join(filepath.Dir(path), recipeDir)))
 }
 
-// makeTar runs mmdebstrap and reports its lines as they come.
-func makeTar(ctx context.Context, e api.CatalogEntry, out string, p api.Progress) (err error) {
+// makeTar makes the tar out by a recipe. Into dir go files of the work.
+func makeTar(ctx context.Context, e api.CatalogEntry, dir, out string, p api.Progress) (err error) {
 	for _, tool := range []string{"mmdebstrap", "apt-get"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return api.Hint(fmt.Errorf("make %s: this machine has no %s: %w", e.Name, tool, errors.ErrUnsupported),
 				"install it: apt install mmdebstrap; or take one from a registry: banger image pull docker.io/library/"+e.Distro)
 		}
-	}
-	// Where another user of a namespace can read it, which the state directory is
-	// not.
-	dir, err := os.MkdirTemp("", "banger-recipe-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
 	}
 	sources, err := sourcesFor(e, "/etc", dir)
 	if err != nil {
@@ -83,7 +77,9 @@ func makeTar(ctx context.Context, e api.CatalogEntry, out string, p api.Progress
 	day := time.Now().UTC().Truncate(24 * time.Hour)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "SOURCE_DATE_EPOCH="+strconv.FormatInt(day.Unix(), 10),
 		"PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	cmd.Dir, cmd.Stdout = dir, tar
+	// Not dir: where the users of a namespace can go. They make what they make in
+	// $TMPDIR, else /tmp.
+	cmd.Dir, cmd.Stdout = "/", tar
 	return runRecipe(ctx, cmd, e.Name, p)
 }
 
