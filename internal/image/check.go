@@ -110,12 +110,10 @@ func (s *Store) checkImage(ctx context.Context, id string, c *api.Checkup) error
 	} else if err := checkDisk(img.RootfsPath); err != nil && !errors.Is(err, ext4.ErrUnclean) {
 		found("disk %s: %v", img.RootfsPath, err)
 	}
-	known := []string{rootfsFile}
 	for _, path := range []string{img.KernelPath, img.InitrdPath, img.ModulesDir} {
 		if path == "" {
 			continue
 		}
-		known = append(known, filepath.Base(path))
 		if filepath.Dir(path) != dir {
 			found("%s is not in %s", path, dir)
 		} else if info, err := os.Stat(path); err != nil {
@@ -124,13 +122,18 @@ func (s *Store) checkImage(ctx context.Context, id string, c *api.Checkup) error
 			found("%s is empty, or not a file", path)
 		}
 	}
-	s.checkExtra(img, dir, known, c)
+	s.checkExtra(img, c)
 	return nil
 }
 
 // checkExtra looks for files in an image's directory that its row does not name:
 // the kernel of a [Store.WithKernel] that was killed.
-func (s *Store) checkExtra(img api.Image, dir string, known []string, c *api.Checkup) {
+func (s *Store) checkExtra(img api.Image, c *api.Checkup) {
+	dir := filepath.Join(s.Dir, img.ID)
+	known := []string{rootfsFile}
+	for _, path := range []string{img.KernelPath, img.InitrdPath, img.ModulesDir} {
+		known = append(known, filepath.Base(path)) // "." for none, which no entry is
+	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		c.Found(api.Problem{Kind: "image", Name: display(img), Message: err.Error()}, nil)

@@ -84,6 +84,9 @@ func (s *Store) WithKernel(ctx context.Context, nameOrID string, p api.Progress)
 			return img, err
 		}
 	}
+	if err := syncDir(dir); err != nil {
+		return img, err
+	}
 	kernelPaths(&img, kernel, dir)
 	return img, s.Rows.SetKernel(ctx, img)
 }
@@ -110,8 +113,8 @@ func (s *Store) Show(ctx context.Context, nameOrID string) (api.Image, error) {
 	return img, err
 }
 
-// Clean removes what a crash left: staging directories, and directories that no
-// row names. It is called before anything else uses the store. What it cannot
+// Clean removes what a crash left: staging directories, and directories and files
+// that no row names. It is called before anything else uses the store. What it cannot
 // name as its own it leaves alone.
 func (s *Store) Clean(ctx context.Context) error {
 	if err := s.DropUnused(ctx); err != nil {
@@ -129,7 +132,11 @@ func (s *Store) Clean(ctx context.Context) error {
 			err = errors.Join(err, s.removeDir(id))
 		}
 	}
-	return err
+	images, rowsErr := s.Rows.Images(ctx)
+	for _, img := range images {
+		s.checkExtra(img, &api.Checkup{Repair: true}) // what cannot be removed does not stop the daemon
+	}
+	return errors.Join(err, rowsErr)
 }
 
 // lock waits until nobody else writes name, or the image of that ID, and returns

@@ -245,6 +245,23 @@ func TestDefaultAndRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("e")
+
+	// Who was killed in the middle of that has left the name of no kernel.
+	if _, err := s.Import(t.Context(), api.KernelImport{Path: filepath.Join(src, "vmlinuz"), Name: "f"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ dies, want string }{{"e", "f"}, {"f", ""}} {
+		if err := os.RemoveAll(filepath.Join(s.Dir, step.dies)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Clean(); err != nil {
+			t.Fatal(err)
+		}
+		want(step.want)
+	}
+	if got := entries(t, s.Dir); len(got) != 0 {
+		t.Errorf("left behind: %q", got)
+	}
 }
 
 // TestKill kills a process that replaces a kernel over and over. Whatever the

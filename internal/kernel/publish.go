@@ -77,8 +77,9 @@ func (s *Store) leftovers() ([]string, error) {
 	return names, nil
 }
 
-// Clean removes what a crash has left in the store. Call it when nothing else
-// works in the store, as at the start of the daemon.
+// Clean removes what a crash has left in the store, and finds a default when the
+// one that is named never came or has gone. Call it when nothing else works in
+// the store, as at the start of the daemon.
 func (s *Store) Clean() error {
 	names, err := s.leftovers()
 	if err != nil {
@@ -87,6 +88,13 @@ func (s *Store) Clean() error {
 	var errs []error
 	for _, name := range names {
 		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, name)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name := s.defaultName(); name != "" {
+		if _, err := os.Lstat(filepath.Join(s.Dir, name)); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, s.electDefault())
+		}
 	}
 	return errors.Join(errs...)
 }
