@@ -124,6 +124,9 @@ func (h *Host) create(ctx context.Context, s Spec, p api.Progress) (vm api.VM, e
 	if err := clone.File(ctx, filepath.Join(staging, diskFile), s.Image.RootfsPath, o, p); err != nil {
 		return vm, err
 	}
+	if err := identify(filepath.Join(staging, diskFile), s.Image, o.Sync); err != nil {
+		return vm, err
+	}
 	vm.Phases = []api.Phase{{Name: "clone", Duration: time.Since(began)}}
 	timeout := h.BootTimeout
 	if timeout == 0 {
