@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -48,14 +50,14 @@ func newCampaign(t *testing.T, seed uint64) *campaign {
 		t: t, h: h, api: client.New(filepath.Join(h.home, "run", "banger.sock")), rng: rng,
 		usual: map[string]time.Duration{}, tally: map[string]*ends{}, sound: map[string]bool{},
 	}
-	for i := range 3 {
+	for range 3 {
 		data := make([]byte, crashData)
 		for j := 0; j < len(data); j += 8 {
 			binary.LittleEndian.PutUint64(data[j:], rng.Uint64())
 		}
-		version := fmt.Append(nil, "version ", i)
+		digest := sha256.Sum256(data)
 		c.from.versions = append(c.from.versions, image(t, v1.Config{},
-			layer(t, file("etc/version", 0o644, version), file("data.sha256", 0o644, []byte(sha256Hex(data)))),
+			layer(t, file("data.sha256", 0o644, []byte(hex.EncodeToString(digest[:])))),
 			layer(t, file("data", 0o644, data))))
 	}
 	dir := t.TempDir()
@@ -161,7 +163,7 @@ func (c *campaign) call(verb string, request any) func(context.Context) error {
 func (c *campaign) operation() operation {
 	for {
 		var op operation
-		switch c.rng.IntN(14) {
+		switch c.rng.IntN(16) {
 		case 0, 1:
 			op = c.pull("pulled", c.from.tag.String(), c.moveTag)
 		case 2, 3:
@@ -172,17 +174,17 @@ func (c *campaign) operation() operation {
 			op = c.register("in-place", false)
 		case 7:
 			op = c.register("copied", true)
-		case 8:
+		case 8, 9:
 			op = c.promote()
-		case 9:
-			op = c.tag()
 		case 10:
-			op = c.removeImage()
+			op = c.tag()
 		case 11:
+			op = c.removeImage()
+		case 12, 13:
 			op = c.createVM()
-		case 12:
+		case 14:
 			op = c.removeVM()
-		case 13:
+		case 15:
 			op = []func() operation{c.prune, c.kernel, c.kernel}[c.rng.IntN(3)]()
 		}
 		if op.do != nil {
@@ -353,7 +355,7 @@ func (c *campaign) kernel() operation {
 		name: "kernel import", touches: []string{key}, after: map[string]string{key: "made"},
 		do: c.stream("kernel.import", api.KernelImport{Name: "crash", Path: c.from.kernel, Replace: true}),
 	}
-	if c.now[key] != "" && c.rng.IntN(2) == 0 {
+	if c.now[key] != "" && c.rng.IntN(3) == 0 {
 		op.name, op.after[key] = "kernel rm", ""
 		op.do = c.call("kernel.rm", api.KernelRemove{Name: "crash", Force: true})
 	}

@@ -3,8 +3,6 @@ package e2e
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,9 +28,9 @@ import (
 // BANGER_SEED repeats a campaign, as far as the machine's speed lets it.
 func TestKillDaemon(t *testing.T) {
 	need(t, "banger", "e2fsck")
-	kills := 40
+	kills := 60
 	if os.Getenv("BANGER_LONG") != "" {
-		kills = 400
+		kills = 1000
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("BANGER_SEED"); s != "" {
@@ -50,7 +48,10 @@ func TestKillDaemon(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("and %d more were killed as they started", c.atStart)
+	t.Logf("%d of %d kills left something half done; %d more daemons were killed as they started", c.half, kills, c.atStart)
+	if c.half == 0 {
+		t.Error("no kill came at a bad moment: the test shows nothing")
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.tally)) {
 		n := c.tally[name]
 		t.Logf("%-35s %3d done before the kill, %3d cut off", name, n.done, n.cut)
@@ -71,8 +72,9 @@ type campaign struct {
 
 	usual map[string]time.Duration // what an operation took the last time, by its name
 	tally map[string]*ends         // by the same
-	sound map[string]bool          // IDs of images whose disk has been checked
+	sound map[string]bool          // paths of disks that have been checked; they hold IDs
 
+	half    int // kills that left something half done
 	atStart int // daemons killed as they cleared up
 }
 
@@ -99,61 +101,33 @@ func (c *campaign) round() {
 	if second := c.operation(); c.rng.IntN(3) > 0 && apart(ops[0], second) {
 		ops = append(ops, second)
 	}
-	var names []string
 	for _, op := range ops {
 		if op.prepare != nil {
 			op.prepare()
 		}
-		names = append(names, op.name)
 	}
-	usual := cmp.Or(c.usual[ops[len(ops)-1].name], 10*time.Millisecond)
-	moment := time.Duration(c.rng.Int64N(int64(usual)))
-	what := fmt.Sprintf("%s, killed after %v", strings.Join(names, " and "), moment.Round(time.Millisecond))
-
 	ctx, cancel := context.WithTimeout(c.t.Context(), commandTimeout)
 	defer cancel()
-	type end struct {
-		op   operation
-		err  error
-		took time.Duration
-	}
-	ended := make(chan end, len(ops))
+	began := time.Now()
+	ended := make(chan outcome, len(ops))
 	for _, op := range ops {
 		go func() {
-			began := time.Now()
 			err := op.do(ctx)
-			ended <- end{op, err, time.Since(began)}
+			ended <- outcome{op, err, time.Since(began)}
 		}()
 	}
-	time.Sleep(moment)
+	c.wait(cmp.Or(c.usual[ops[len(ops)-1].name], 10*time.Millisecond))
 	c.kill()
-
-	allowed := map[string][]string{} // what a key may be now, when it need not be as before
+	what := fmt.Sprintf("killed %v after the start of", time.Since(began).Round(time.Millisecond))
+	allowed := map[string][]string{}
 	for range ops {
 		e := <-ended
-		if c.tally[e.op.name] == nil {
-			c.tally[e.op.name] = &ends{}
-		}
-		refused := (*api.Error)(nil)
-		switch {
-		case e.err == nil:
-			c.tally[e.op.name].done++
-			c.usual[e.op.name] = e.took
-			for key, value := range e.op.after {
-				allowed[key] = []string{value}
-			}
-		case errors.As(e.err, &refused):
-			c.t.Errorf("%s: %s: %v", what, e.op.name, e.err)
-		default:
-			c.tally[e.op.name].cut++
-			// It would have taken longer, nobody knows how much.
-			c.usual[e.op.name] = max(c.usual[e.op.name], 2*moment+10*time.Millisecond)
-			for key, value := range e.op.after {
-				allowed[key] = []string{c.now[key], value}
-			}
-		}
+		what += " " + e.op.name
+		c.settle(e, allowed)
 	}
-	before := c.now
+	if c.halfDone() {
+		c.half++
+	}
 	if c.rng.IntN(3) == 0 { // what is cached is not downloaded again
 		if err := os.RemoveAll(filepath.Join(c.h.home, "cache")); err != nil {
 			c.t.Fatal(err)
@@ -162,6 +136,7 @@ func (c *campaign) round() {
 	for c.rng.IntN(4) == 0 {
 		c.killAtStart()
 	}
+	before := c.now
 	c.restart()
 	keys := maps.Clone(before)
 	maps.Copy(keys, c.now)
@@ -175,8 +150,81 @@ func (c *campaign) round() {
 		}
 	}
 	if c.t.Failed() {
-		c.t.Logf("the above was found after %s", what)
+		c.t.Log("the daemon was " + what)
 	}
+}
+
+// outcome is how an operation ended: by itself, or by the daemon's death.
+type outcome struct {
+	op   operation
+	err  error
+	took time.Duration
+}
+
+// settle notes how an operation ended, and what the state may be after it: the
+// new one when it was done, else the old one too.
+func (c *campaign) settle(e outcome, allowed map[string][]string) {
+	if c.tally[e.op.name] == nil {
+		c.tally[e.op.name] = &ends{}
+	}
+	if refused := (*api.Error)(nil); errors.As(e.err, &refused) {
+		c.t.Errorf("%s: %v", e.op.name, e.err)
+	}
+	if e.err == nil {
+		c.tally[e.op.name].done++
+		c.usual[e.op.name] = e.took
+	} else {
+		c.tally[e.op.name].cut++
+		// It would have taken longer, nobody knows how much.
+		c.usual[e.op.name] = max(c.usual[e.op.name], 2*e.took)
+	}
+	for key, value := range e.op.after {
+		allowed[key] = []string{value}
+		if e.err != nil {
+			allowed[key] = append(allowed[key], c.now[key])
+		}
+	}
+}
+
+// wait returns when the daemon is to die: at any time of an operation that
+// usually takes that long, or just after it has made, renamed or removed
+// something, which is when things do not agree.
+func (c *campaign) wait(usual time.Duration) {
+	if c.rng.IntN(2) == 0 {
+		time.Sleep(time.Duration(c.rng.Int64N(int64(usual))))
+		return
+	}
+	last := c.names()
+	deadline := time.Now().Add(2 * usual)
+	for changes := 1 + c.rng.IntN(4); changes > 0 && time.Now().Before(deadline); {
+		if now := c.names(); !slices.Equal(now, last) {
+			last = now
+			changes--
+		}
+	}
+	time.Sleep(time.Duration(c.rng.Int64N(int64(2 * time.Millisecond))))
+}
+
+// names are the names of all images, VMs and kernels, whole or not.
+func (c *campaign) names() (names []string) {
+	for _, dir := range []string{"images", "vms", "kernels"} {
+		entries, err := os.ReadDir(filepath.Join(c.h.home, "state", dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, dir+"/"+e.Name())
+		}
+	}
+	return names
+}
+
+// halfDone says whether there is something that only an operation under way, or
+// a kill, leaves.
+func (c *campaign) halfDone() bool {
+	return slices.ContainsFunc(c.names(), func(name string) bool {
+		return strings.Contains(name, "staging") || strings.Contains(name, "removing")
+	})
 }
 
 // apart says whether operations neither need nor change the same things.
@@ -256,6 +304,7 @@ func (c *campaign) restart() {
 		if vm.State != api.VMCreated {
 			c.t.Errorf("vm %s is %s: %s", vm.Name, vm.State, vm.Reason)
 		}
+		c.checkDisk(filepath.Join(vm.Dir, "disk.ext4"))
 	}
 	for _, k := range kernels {
 		c.now["kernel "+k.Name] = "made"
@@ -286,28 +335,27 @@ func (c *campaign) checkDir(name string, want []string) {
 	}
 }
 
-// checkFiles checks that an image has its files, no others, and, once for each
-// image, that its disk is sound and has the content it was made with.
+// checkFiles checks that an image has its files and no others.
 func (c *campaign) checkFiles(img api.Image) {
 	var files []string
 	for _, path := range []string{img.RootfsPath, img.KernelPath, img.InitrdPath, img.ModulesDir} {
-		if path == "" {
-			continue
-		}
-		if _, err := os.Stat(path); err != nil {
-			c.t.Error(err)
-		}
-		if path != img.RootfsPath || img.Managed {
+		if path != "" && (path != img.RootfsPath || img.Managed) {
 			files = append(files, filepath.Base(path))
 		}
 	}
 	c.checkDir(filepath.Join("images", img.ID), files)
-	if c.sound[img.ID] {
+	c.checkDisk(img.RootfsPath)
+}
+
+// checkDisk checks that a disk is sound and has the content it was made with,
+// once for each.
+func (c *campaign) checkDisk(path string) {
+	if c.sound[path] {
 		return
 	}
-	c.sound[img.ID] = true
-	tool(c.t, "e2fsck", "-fn", img.RootfsPath)
-	f, err := os.Open(img.RootfsPath)
+	c.sound[path] = true
+	tool(c.t, "e2fsck", "-fn", path)
+	f, err := os.Open(path)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -321,7 +369,7 @@ func (c *campaign) checkFiles(img api.Image) {
 		c.t.Fatal(err)
 	}
 	if want, err := fs.ReadFile(disk, "data.sha256"); err != nil || got != string(want) {
-		c.t.Errorf("image %s: the data has sha256 %s, want %s (%v)", img.ID, got, want, err)
+		c.t.Errorf("%s: the data has sha256 %s, want %s (%v)", path, got, want, err)
 	}
 }
 
@@ -340,9 +388,4 @@ func (c *campaign) checkBlobs() {
 			c.t.Errorf("the cached blob %s has sha256 %s (%v)", name, got, err)
 		}
 	}
-}
-
-func sha256Hex(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }
