@@ -5,7 +5,9 @@
 // To write, call [NewWriter], hand each file's bytes to [Writer.WriteContent],
 // give them names with [Writer.Create] and [Writer.Link], and end with
 // [Writer.Close]. To read, call [Open]; an [FS] is an [io/fs.FS] whose files
-// also tell owners, devices, links and extended attributes ([Stat]).
+// also tell owners, devices, links and extended attributes ([Stat]), and
+// [FS.WriteTar] writes all of it as a tar archive. [SetUUID] and [SetLabel] give
+// a clone its own identity.
 //
 // What the writer promises:
 //

@@ -19,10 +19,9 @@ func (f *FS) Open(name string) (fs.File, error) {
 	if info.IsDir() {
 		return &openDir{fs: f, info: info, path: name}, nil
 	}
-	o := &openFile{fs: f, info: info, path: name}
+	o := &openFile{info: info, path: name}
 	if info.Mode().IsRegular() {
-		o.size = info.Size()
-		if o.spans, err = f.spans(n); err != nil {
+		if o.body, err = f.body(n); err != nil {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 		}
 	}
@@ -123,11 +122,9 @@ func (d *dirEntry) Info() (fs.FileInfo, error) {
 
 // An openFile is an open file that is no directory.
 type openFile struct {
-	fs     *FS
 	info   *fileInfo
 	path   string
-	spans  []span
-	size   int64 // 0 if it is not a regular file
+	body   body // empty if it is not a regular file
 	off    int64
 	closed bool
 }
@@ -156,17 +153,12 @@ func (o *openFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, o.fail("read", fs.ErrClosed)
 	case off < 0:
 		return 0, o.fail("read", errors.New("negative offset"))
-	case off >= o.size:
-		return 0, io.EOF
 	}
-	n := int(min(int64(len(p)), o.size-off))
-	if err := o.fs.readSpans(o.spans, p[:n], off); err != nil {
-		return 0, o.fail("read", err)
+	n, err := o.body.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		err = o.fail("read", err)
 	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
+	return n, err
 }
 
 func (o *openFile) Seek(offset int64, whence int) (int64, error) {
@@ -176,7 +168,7 @@ func (o *openFile) Seek(offset int64, whence int) (int64, error) {
 	case whence == io.SeekCurrent:
 		offset += o.off
 	case whence == io.SeekEnd:
-		offset += o.size
+		offset += o.body.size
 	case whence != io.SeekStart:
 		return 0, o.fail("seek", fs.ErrInvalid)
 	}

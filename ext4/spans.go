@@ -2,11 +2,39 @@ package ext4
 
 import (
 	"fmt"
+	"io"
 	"sort"
 )
 
 // A span says where n blocks of a file are. What no span covers is zeros.
 type span struct{ logical, start, n int64 }
+
+// A body is the content of an inode.
+type body struct {
+	fs    *FS
+	spans []span
+	size  int64 // bytes
+}
+
+func (f *FS) body(n *node) (body, error) {
+	spans, err := f.spans(n)
+	return body{f, spans, n.size}, err
+}
+
+// ReadAt implements [io.ReaderAt].
+func (b *body) ReadAt(p []byte, off int64) (int, error) {
+	if off >= b.size {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), b.size-off))
+	if err := b.fs.readSpans(b.spans, p[:n], off); err != nil {
+		return 0, err
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
 
 // spans returns the mapping of a file, in order.
 func (f *FS) spans(n *node) ([]span, error) {

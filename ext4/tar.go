@@ -1,0 +1,149 @@
+package ext4
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+)
+
+// WriteTar writes the whole tree to w as a tar archive in the PAX format: types,
+// modes, numeric owners, times in nanoseconds, devices, hard links (the first
+// name in order has the content) and extended attributes, in records with the
+// prefix SCHILY.xattr as GNU tar, libarchive and container tools have them. The
+// entry of the root is "./", names come sorted and without "./" below it, and the
+// same image gives the same bytes. Sockets have no form in tar and are left out;
+// an empty lost+found, which every file system has of its own, is too. Holes
+// become zeros.
+func (f *FS) WriteTar(w io.Writer) error {
+	t := tarWriter{fs: f, tw: tar.NewWriter(w), names: map[Ino]string{}, buf: make([]byte, 256<<10)}
+	err := t.add(Root, ".")
+	if err == nil {
+		err = t.tw.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("write tar: %w", err)
+	}
+	return nil
+}
+
+// A tarWriter walks by inodes: a path from the root for every file would take
+// time by the depth of the tree, and follow symlinks.
+type tarWriter struct {
+	fs    *FS
+	tw    *tar.Writer
+	names map[Ino]string // of directories, and of files that have further names
+	buf   []byte
+}
+
+// paxXattr begins the PAX records of attributes.
+const paxXattr = "SCHILY.xattr."
+
+func (t *tarWriter) add(ino Ino, name string) error {
+	n, err := t.fs.node(ino)
+	if err == nil {
+		err = t.write(n, name)
+	}
+	var inner *fs.PathError // is of a file further down
+	if err != nil && !errors.As(err, &inner) {
+		return &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return err
+}
+
+func (t *tarWriter) write(n *node, name string) error {
+	s, err := t.fs.stat(n)
+	if err != nil {
+		return err
+	}
+	h, err := tarHeader(s, name)
+	if h == nil || err != nil {
+		return err
+	}
+	if s.Mode.IsDir() {
+		return t.writeDir(n, h, name)
+	}
+	if first, ok := t.names[n.ino]; ok {
+		// It repeats all but the content: some readers apply it once more.
+		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+		return t.tw.WriteHeader(h)
+	}
+	if s.Links > 1 {
+		t.names[n.ino] = name
+	}
+	if err := t.tw.WriteHeader(h); err != nil || h.Size == 0 {
+		return err
+	}
+	b, err := t.fs.body(n)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{t.tw}, struct{ io.Reader }{io.NewSectionReader(&b, 0, b.size)}, t.buf)
+	return err
+}
+
+// writeDir writes a directory and what is in it. It has one name: a damaged tree
+// with more might have no end.
+func (t *tarWriter) writeDir(n *node, h *tar.Header, name string) error {
+	if first, ok := t.names[n.ino]; ok {
+		return fmt.Errorf("directory %d is %s too: %w", n.ino, first, errDamaged)
+	}
+	t.names[n.ino] = name
+	list, err := t.fs.listing(n.ino)
+	if err != nil {
+		return err
+	}
+	if name == lostFound && len(list.entries) == 0 {
+		return nil
+	}
+	if err := t.tw.WriteHeader(h); err != nil {
+		return err
+	}
+	for _, e := range list.entries {
+		if err := t.add(e.ino, path.Join(name, e.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tarHeader describes a file; nil if tar has nothing of its kind.
+func tarHeader(s *Stat, name string) (*tar.Header, error) {
+	h := &tar.Header{
+		Name: name, Mode: int64(s.Mode.Perm()), Uid: int(s.UID), Gid: int(s.GID),
+		ModTime: s.ModTime, Format: tar.FormatPAX,
+	}
+	for bit, c := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if s.Mode&bit != 0 {
+			h.Mode |= c
+		}
+	}
+	switch s.Mode.Type() {
+	case 0:
+		h.Typeflag, h.Size = tar.TypeReg, s.Size
+	case fs.ModeDir:
+		h.Typeflag, h.Name = tar.TypeDir, name+"/"
+	case fs.ModeSymlink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, s.Target
+	case fs.ModeNamedPipe:
+		h.Typeflag = tar.TypeFifo
+	case fs.ModeDevice:
+		h.Typeflag = tar.TypeBlock
+	case fs.ModeDevice | fs.ModeCharDevice:
+		h.Typeflag = tar.TypeChar
+	case fs.ModeSocket:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("type %v: %w", s.Mode.Type(), errDamaged)
+	}
+	h.Devmajor, h.Devminor = int64(s.Major), int64(s.Minor)
+	for attr, value := range s.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[paxXattr+attr] = value
+	}
+	return h, nil
+}
