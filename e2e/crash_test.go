@@ -188,21 +188,23 @@ func (c *campaign) settle(e outcome, allowed map[string][]string) {
 
 // wait returns when the daemon is to die: at any time of an operation that
 // usually takes that long, or just after it has made, renamed or removed
-// something, which is when things do not agree.
+// something or stored a row, which is when these do not agree.
 func (c *campaign) wait(usual time.Duration) {
 	if c.rng.IntN(2) == 0 {
 		time.Sleep(time.Duration(c.rng.Int64N(int64(usual))))
 		return
 	}
-	last := c.names()
+	last, rows := c.names(), c.rowsTime()
 	deadline := time.Now().Add(2 * usual)
-	for changes := 1 + c.rng.IntN(4); changes > 0 && time.Now().Before(deadline); {
-		if now := c.names(); !slices.Equal(now, last) {
-			last = now
+	for changes := 1 + c.rng.IntN(5); changes > 0 && time.Now().Before(deadline); {
+		if now, nowRows := c.names(), c.rowsTime(); !slices.Equal(now, last) || !nowRows.Equal(rows) {
+			last, rows = now, nowRows
 			changes--
 		}
 	}
-	time.Sleep(time.Duration(c.rng.Int64N(int64(2 * time.Millisecond))))
+	if c.rng.IntN(2) == 0 {
+		time.Sleep(time.Duration(c.rng.Int64N(int64(2 * time.Millisecond))))
+	}
 }
 
 // names are the names of all images, VMs and kernels, whole or not.
@@ -217,6 +219,15 @@ func (c *campaign) names() (names []string) {
 		}
 	}
 	return names
+}
+
+// rowsTime is when a row was stored last.
+func (c *campaign) rowsTime() time.Time {
+	info, err := os.Stat(filepath.Join(c.h.home, "state", "banger.db-wal"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return info.ModTime()
 }
 
 // halfDone says whether there is something that only an operation under way, or
