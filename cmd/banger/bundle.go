@@ -122,6 +122,11 @@ func (c *cli) bundleOfRef(ctx context.Context, what string, b built) (e api.Cata
 		return e, err
 	}
 	b.fetch.CacheDir, b.fetch.Progress = filepath.Join(d.Cache, "oci"), c.progress()
+	release, err := oci.Hold(b.fetch.CacheDir)
+	if err != nil {
+		return e, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	src, err := oci.Resolve(ctx, ref, b.fetch)
 	if err != nil {
 		return e, err

@@ -20,12 +20,13 @@ func (c *cli) kernel() *cobra.Command {
 func (c *cli) kernelPull() *cobra.Command {
 	var req api.KernelPull
 	cmd := &cobra.Command{
-		Use:   "pull [flags] debian",
+		Use:   "pull [flags] <debian-or-name>",
 		Short: "Fetch a kernel",
 		Long: `Fetch a kernel and its modules into the store.
 
   debian   the cloud kernel of Debian, through this machine's own apt sources and
-           keys, with an apt state of our own: no root, nothing is installed` + exitHelp,
+           keys, with an apt state of our own: no root, nothing is installed
+  <name>   a kernel of a catalog: see banger catalog list --kernels` + exitHelp,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			conn, err := c.connect(cmd.Context())

@@ -1,12 +1,37 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"banger/internal/api"
+	"banger/internal/catalog"
+	"banger/internal/oci"
 )
+
+// pullKernel fetches Debian's kernel, or one that a catalog names.
+func (d *daemon) pullKernel(ctx context.Context, req api.KernelPull, p api.Progress) (api.Kernel, error) {
+	if req.Source == "debian" || !catalog.IsName(req.Source) {
+		return d.kernels.Pull(ctx, req, p)
+	}
+	e, err := d.images.Catalogs.FindKernel(req.Source, cmp.Or(req.Arch, runtime.GOARCH))
+	if err != nil {
+		return api.Kernel{}, api.Hint(err, "kernels can be pulled from: debian; and see what there is: banger catalog list --kernels")
+	}
+	return d.kernels.PullFile(ctx, cmp.Or(req.Name, e.Name), e, func(ctx context.Context, path string) (err error) {
+		o := oci.Options{CacheDir: d.images.Cache, Progress: p}
+		release, err := oci.Hold(o.CacheDir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+		return oci.File{URL: e.URL, Digest: "sha256:" + e.SHA256, Size: e.Size}.Save(ctx, path, o)
+	}, p)
+}
 
 // defaultKernel tells the default kernel, after it has changed it when there is a
 // name.

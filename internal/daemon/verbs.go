@@ -37,7 +37,7 @@ func (d *daemon) routes() *server {
 		return c.Update(ctx, req.Name, p)
 	})
 
-	stream(s, "kernel.pull", "Fetch a kernel", d.kernels.Pull)
+	stream(s, "kernel.pull", "Fetch a kernel", d.pullKernel)
 	stream(s, "kernel.import", "Take a kernel file into the store", d.kernels.Import)
 	call(s, "kernel.list", "List the kernels", func(ctx context.Context, _ none) ([]api.Kernel, error) { return d.kernels.List(ctx) })
 	call(s, "kernel.show", "Show a kernel", func(_ context.Context, req api.Named) (api.Kernel, error) { return d.kernels.Get(req.Name) })

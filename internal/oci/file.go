@@ -3,12 +3,14 @@ package oci
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -146,4 +148,37 @@ func (o Options) withDefaults() Options {
 	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
 	o.stall = cmp.Or(o.stall, 30*time.Second)
 	return o
+}
+
+// Save writes the file as it is published, verified, to path, which must not
+// exist.
+func (f File) Save(ctx context.Context, path string, o Options) (err error) {
+	l, err := f.Layer(o)
+	if err != nil {
+		return err
+	}
+	if err := l.blob.fetch(ctx, o.Progress); err != nil {
+		return err
+	}
+	r, err := l.blob.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(&meteredReader{ctx, r, newMeter(o.Progress, "save "+short(f.Digest), f.Size)}, f.Size+1))
+	switch got := digestText(sum); {
+	case err != nil:
+		return fmt.Errorf("file %s: %w", f.URL, err)
+	case n != f.Size:
+		return r.damaged(l.mismatch("size", fmt.Sprint(f.Size), fmt.Sprint(n)))
+	case got != f.Digest:
+		return r.damaged(l.mismatch("digest", f.Digest, got))
+	}
+	return nil
 }

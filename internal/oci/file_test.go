@@ -216,6 +216,44 @@ func TestFileResumes(t *testing.T) {
 	}
 }
 
+func TestSave(t *testing.T) {
+	t.Parallel()
+	stored := zst(tarOf(1, 1<<20))
+	s := newServer(t)
+	f := publish(s, stored)
+	o := testOptions(t)
+	path := filepath.Join(t.TempDir(), "out")
+	if err := f.Save(t.Context(), path, o); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, stored) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+	if err := f.Save(t.Context(), path, o); !errors.Is(err, os.ErrExist) {
+		t.Errorf("to a file that is there: got %v, want ErrExist", err)
+	}
+	local := f
+	local.URL, local.Size = "file://"+path, f.Size-1
+	if err := local.Save(t.Context(), path+"2", o); err == nil || !strings.Contains(err.Error(), "wrong size") {
+		t.Errorf("another size: got %v", err)
+	}
+	local.Size, local.Digest = f.Size, sumOf(nil).String()
+	if err := local.Save(t.Context(), path+"3", o); err == nil || !strings.Contains(err.Error(), "wrong digest") {
+		t.Errorf("another digest: got %v", err)
+	}
+	// The cache is damaged behind our back: said, and the blob goes.
+	blob := filepath.Join(o.CacheDir, "blobs", "sha256", sumOf(stored).Hex)
+	if err := os.WriteFile(blob, make([]byte, len(stored)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Save(t.Context(), path+"4", o); err == nil || !strings.Contains(err.Error(), "wrong digest") {
+		t.Errorf("damaged cache: got %v", err)
+	}
+	if err := f.Save(t.Context(), path+"5", o); err != nil {
+		t.Errorf("after the damaged blob went: %v", err)
+	}
+}
+
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
