@@ -124,18 +124,21 @@ func (f *FS) stat(n *node) (*Stat, error) {
 
 // target reads a symlink. Short ones are in the inode.
 func (f *FS) target(n *node) (string, error) {
-	if n.size <= maxFastTarget && n.flags&flagExtents == 0 {
+	if n.size <= maxFastTarget && n.flags&(flagExtents|flagInline) == 0 {
 		return string(n.raw[inoBlock:][:n.size]), nil
 	}
 	if n.size >= f.blockSize {
 		return "", errDamaged
 	}
-	spans, err := f.spans(n)
+	b, err := f.body(n)
 	if err != nil {
 		return "", err
 	}
 	p := make([]byte, n.size)
-	if err := f.readSpans(spans, p, 0); err != nil {
+	if len(p) == 0 {
+		return "", nil
+	}
+	if _, err := b.ReadAt(p, 0); err != nil {
 		return "", err
 	}
 	return string(p), nil

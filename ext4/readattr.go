@@ -8,17 +8,18 @@ import (
 // xattrs returns the attributes of an inode, nil if there are none.
 func (f *FS) xattrs(n *node) (map[string]string, error) {
 	attrs := map[string]string{}
-	extra, err := n.extra()
-	if err != nil {
-		return nil, err
-	}
-	if extra != nil {
-		in := n.raw[inoBase+len(extra):]
-		if len(in) >= 4 && le.Uint32(in) == attrMagic {
-			if err := addAttrs(attrs, in[4:], 0); err != nil {
-				return nil, err
-			}
+	add := func(x xattr) error {
+		if x.index == inlineIndex && x.name == inlineName {
+			return nil // content
 		}
+		name, value, err := fullAttr(x)
+		if err == nil {
+			attrs[name] = value
+		}
+		return err
+	}
+	if err := n.eachInner(add); err != nil {
+		return nil, err
 	}
 	block := int64(le.Uint32(n.raw[inoAttrLo:])) | int64(le.Uint16(n.raw[inoAttrHi:]))<<32
 	if block != 0 {
@@ -32,7 +33,7 @@ func (f *FS) xattrs(n *node) (map[string]string, error) {
 		if f.checksummed && le.Uint32(b[attrChecksum:]) != attrCsum(f.seed, block, b) {
 			return nil, fmt.Errorf("checksum: %w", errDamaged)
 		}
-		if err := addAttrs(attrs, b, attrBlockHead); err != nil {
+		if err := eachAttr(b, attrBlockHead, add); err != nil {
 			return nil, err
 		}
 	}
@@ -42,8 +43,21 @@ func (f *FS) xattrs(n *node) (map[string]string, error) {
 	return attrs, nil
 }
 
-// addAttrs decodes the entries of b that begin at offset at.
-func addAttrs(attrs map[string]string, b []byte, at int) error {
+// eachInner calls fn with the attributes that are in the inode.
+func (n *node) eachInner(fn func(xattr) error) error {
+	extra, err := n.extra()
+	if err != nil || extra == nil {
+		return err
+	}
+	in := n.raw[inoBase+len(extra):]
+	if len(in) < 4 || le.Uint32(in) != attrMagic {
+		return nil
+	}
+	return eachAttr(in[4:], 0, fn)
+}
+
+// eachAttr calls fn with the entries of b that begin at offset at.
+func eachAttr(b []byte, at int, fn func(xattr) error) error {
 	for ; at+4 <= len(b) && le.Uint32(b[at:]) != 0; at += attrHead + pad4(int(b[at])) {
 		p := b[at:]
 		if len(p) < attrHead || len(p) < attrHead+int(p[0]) {
@@ -60,11 +74,9 @@ func addAttrs(attrs map[string]string, b []byte, at int) error {
 		if size > 0 {
 			x.value = string(b[off:][:size])
 		}
-		name, value, err := fullAttr(x)
-		if err != nil {
+		if err := fn(x); err != nil {
 			return err
 		}
-		attrs[name] = value
 	}
 	return nil
 }

@@ -40,12 +40,17 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 	if n.mode&modeType != modeDir {
 		return nil, errNotDir
 	}
-	spans, err := f.spans(n)
+	body, err := f.body(n)
 	if err != nil {
 		return nil, err
 	}
 	list = &listing{}
-	for _, s := range spans {
+	if body.inline != nil {
+		if err := f.parseInlineDir(list, body.inline); err != nil {
+			return nil, fmt.Errorf("directory %d: %w", ino, err)
+		}
+	}
+	for _, s := range body.spans {
 		for i := range min(s.n, n.size/f.blockSize-s.logical) {
 			b, err := f.readBlock(s.start + i)
 			if err == nil {
@@ -103,6 +108,11 @@ func (f *FS) parseDirBlock(list *listing, n *node, logical int64, b []byte) erro
 	if f.checksummed && !sealed(n, logical, b) {
 		return fmt.Errorf("checksum: %w", errDamaged)
 	}
+	return f.parseDirents(list, b)
+}
+
+// parseDirents adds entries that fill b.
+func (f *FS) parseDirents(list *listing, b []byte) error {
 	for len(b) > 0 {
 		if len(b) < direntHead+4 {
 			return errDamaged

@@ -44,7 +44,7 @@ type FS struct {
 
 // readable are the incompatible features that do not hinder reading.
 const readable = incompatFiletype | incompatMetaBG | incompatExtents | incompat64Bit | incompatMMP |
-	incompatFlexBG | incompatEAInode | incompatCsumSeed | incompatLargeDir
+	incompatFlexBG | incompatEAInode | incompatCsumSeed | incompatLargeDir | incompatInlineData
 
 // ErrUnclean is of a file system that was not unmounted. Its journal must be
 // replayed before it can be read: a kernel that mounts it does so, or e2fsck -p.

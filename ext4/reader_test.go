@@ -23,6 +23,10 @@ func TestReadMke2fs(t *testing.T) {
 		"ext3":           {"-t", "ext3"},
 		"ext2":           {"-t", "ext2"},
 		"blocks_1k":      {"-t", "ext4", "-b", "1024"},
+		"blocks_2k":      {"-t", "ext4", "-b", "2048"},
+		"inline":         {"-t", "ext4", "-O", "inline_data"},
+		"inline_512":     {"-t", "ext4", "-O", "inline_data", "-I", "512"},
+		"inline_plain":   {"-t", "ext4", "-O", "inline_data,^metadata_csum", "-b", "1024"},
 		"ext2_blocks_1k": {"-t", "ext2", "-b", "1024"}, // three levels of pointers
 		"blocks_64k":     {"-t", "ext4", "-b", "65536", "-F", "-F"},
 		"inodes_128":     {"-t", "ext4", "-I", "128"},
@@ -56,7 +60,7 @@ func TestReadMke2fs(t *testing.T) {
 func sourceTree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{
-		"a": "a", "sub/b": noise(5000), "sub/deeper/c": "", "sparse": strings.Repeat("\x00", 300*kib) + noise(70*kib) + strings.Repeat("\x00", mib) + "x",
+		"a": "a", "inline/60": noise(60), "inline/61": noise(61), "inline/130": noise(130), "inline/" + noiseName(40): "", "sub/b": noise(5000), "sub/deeper/c": "", "sparse": strings.Repeat("\x00", 300*kib) + noise(70*kib) + strings.Repeat("\x00", mib) + "x",
 		"large": noise(5 * mib), "sub/" + noiseName(255): "long",
 		"far": strings.Repeat("\x00", 70*mib) + "far",
 	}
@@ -243,7 +247,7 @@ func TestOpenOther(t *testing.T) {
 		"short":       func(m *memory) { m.b = m.b[:1500] },
 		"zeros":       func(m *memory) { clear(m.b) },
 		"journal":     func(m *memory) { m.b[superOffset+sbIncompat] |= incompatRecover },
-		"unsupported": func(m *memory) { m.b[superOffset+sbIncompat+1] |= 0x80 }, // inline data
+		"unsupported": func(m *memory) { m.b[superOffset+sbIncompat+2] |= 0x01 }, // encryption
 	} {
 		m := &memory{}
 		w := must[*Writer](t)(NewWriter(m, Options{Size: 16 * mib}))

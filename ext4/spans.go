@@ -11,14 +11,20 @@ type span struct{ logical, start, n int64 }
 
 // A body is the content of an inode.
 type body struct {
-	fs    *FS
-	spans []span
-	size  int64 // bytes
+	fs     *FS
+	inline []byte // all of it, if it is in the inode; then there are no spans
+	spans  []span
+	size   int64 // bytes
 }
 
-func (f *FS) body(n *node) (body, error) {
-	spans, err := f.spans(n)
-	return body{f, spans, n.size}, err
+func (f *FS) body(n *node) (b body, err error) {
+	b.fs, b.size = f, n.size
+	if n.flags&flagInline != 0 {
+		b.inline, err = f.inline(n)
+	} else {
+		b.spans, err = f.spans(n)
+	}
+	return b, err
 }
 
 // ReadAt implements [io.ReaderAt].
@@ -27,7 +33,9 @@ func (b *body) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := int(min(int64(len(p)), b.size-off))
-	if err := b.fs.readSpans(b.spans, p[:n], off); err != nil {
+	if b.inline != nil {
+		copy(p[:n], b.inline[off:])
+	} else if err := b.fs.readSpans(b.spans, p[:n], off); err != nil {
 		return 0, err
 	}
 	if n < len(p) {
@@ -38,9 +46,6 @@ func (b *body) ReadAt(p []byte, off int64) (int, error) {
 
 // spans returns the mapping of a file, in order.
 func (f *FS) spans(n *node) ([]span, error) {
-	if n.flags&flagInline != 0 {
-		return nil, fmt.Errorf("inline data: %w", errDamaged)
-	}
 	var err error
 	m := mapper{f: f, seed: n.seed}
 	iblock := n.raw[inoBlock:inoBlockEnd]

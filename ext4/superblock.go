@@ -71,16 +71,17 @@ const (
 
 	compatSparseSuper2 = 0x200
 
-	incompatFiletype = 0x2
-	incompatRecover  = 0x4
-	incompatMetaBG   = 0x10
-	incompatExtents  = 0x40
-	incompat64Bit    = 0x80
-	incompatMMP      = 0x100
-	incompatFlexBG   = 0x200
-	incompatEAInode  = 0x400
-	incompatCsumSeed = 0x2000
-	incompatLargeDir = 0x4000
+	incompatFiletype   = 0x2
+	incompatRecover    = 0x4
+	incompatMetaBG     = 0x10
+	incompatExtents    = 0x40
+	incompat64Bit      = 0x80
+	incompatMMP        = 0x100
+	incompatFlexBG     = 0x200
+	incompatEAInode    = 0x400
+	incompatCsumSeed   = 0x2000
+	incompatLargeDir   = 0x4000
+	incompatInlineData = 0x8000
 
 	roCompatSparseSuper  = 0x1
 	roCompatLargeFile    = 0x2
