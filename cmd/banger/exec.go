@@ -36,7 +36,7 @@ image; without a command, a login shell. Between terminals it gets a terminal.` 
 			if err != nil {
 				return err
 			}
-			return c.exec(cmd.Context(), conn, name, req, !noTTY)
+			return c.exec(cmd.Context(), conn, api.VMExec{Name: name}, req, !noTTY)
 		},
 	}
 	f := cmd.Flags()
@@ -57,7 +57,7 @@ func (c *cli) terminal() bool {
 
 // exec runs a command in a VM and returns its exit status as an error. From the
 // first moment signals are the command's.
-func (c *cli) exec(ctx context.Context, conn *client.Client, vm string, req agent.ExecRequest, tty bool) error {
+func (c *cli) exec(ctx context.Context, conn *client.Client, vm api.VMExec, req agent.ExecRequest, tty bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *cli) exec(ctx context.Context, conn *client.Client, vm string, req agen
 	relay := catch(giveUp)
 	defer relay.stop()
 
-	stream, err := conn.Upgrade(ctx, "vm.exec", api.Named{Name: vm})
+	stream, err := conn.Upgrade(ctx, "vm.exec", vm)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (c *cli) exec(ctx context.Context, conn *client.Client, vm string, req agen
 		return cause
 	}
 	if err != nil {
-		return fmt.Errorf("vm %s: %w", vm, err)
+		return fmt.Errorf("vm %s: %w", vm.Name, err)
 	}
 	if status.Reason != "" {
 		fmt.Fprintf(c.stderr, "banger: %s\n", escape(status.Reason))

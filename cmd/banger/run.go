@@ -81,7 +81,7 @@ ends. A VM without --name is removed at the end, with its disk.` + exitVMHelp,
 				return err
 			}
 			if vm.Ephemeral {
-				defer func() { err = errors.Join(err, discard(ctx, conn, vm.ID)) }()
+				defer func() { err = errors.Join(err, c.discard(ctx, conn, vm.ID)) }()
 			}
 			start := api.VMStart{Name: vm.ID, Detach: detach, Accel: accel}
 			if err := conn.Stream(ctx, "vm.start", start, c.progress(), &vm); err != nil {
@@ -184,9 +184,10 @@ func (c *cli) needKernel(ctx context.Context, conn *client.Client, img api.Image
 
 // runMain runs what the user asked for in a VM that has just come up.
 func (c *cli) runMain(ctx context.Context, conn *client.Client, vm api.VM, req agent.ExecRequest) error {
+	owned := api.VMExec{Name: vm.ID, Owner: vm.Ephemeral}
 	if vm.Init == "banger" {
 		// The process itself is in the VM's configuration.
-		err := c.exec(ctx, conn, vm.ID, agent.ExecRequest{Main: true}, true)
+		err := c.exec(ctx, conn, owned, agent.ExecRequest{Main: true}, true)
 		if !vm.Ephemeral && ctx.Err() == nil {
 			// Its end powers the VM off: when we return, it is off.
 			err = errors.Join(err, conn.Call(ctx, "vm.stop", api.VMStop{Name: vm.ID}, nil))
@@ -197,15 +198,20 @@ func (c *cli) runMain(ctx context.Context, conn *client.Client, vm api.VM, req a
 		return api.Hint(fmt.Errorf("%w: without a terminal there is no shell to run in %s", api.ErrInvalid, vm.Name),
 			"give a command after --, or let the VM run with --name and --detach")
 	}
-	return c.exec(ctx, conn, vm.ID, req, true)
+	return c.exec(ctx, conn, owned, req, true)
 }
 
 // discard removes an ephemeral VM, also after an interrupt. The daemon may have
 // done so already.
-func discard(ctx context.Context, conn *client.Client, id string) error {
+func (c *cli) discard(ctx context.Context, conn *client.Client, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	err := conn.Call(ctx, "vm.rm", api.VMRemove{Name: id, Force: true}, nil)
+	if notRunning(err) { // the daemon was stopped meanwhile; the next one can do it
+		if conn, err = c.connect(ctx); err == nil {
+			err = conn.Call(ctx, "vm.rm", api.VMRemove{Name: id, Force: true}, nil)
+		}
+	}
 	if errors.Is(err, api.ErrNotFound) {
 		return nil
 	}

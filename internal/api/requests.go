@@ -118,6 +118,12 @@ type VMStart struct {
 	Detach bool   `json:"detach,omitempty"` // the main process starts by itself, its output on the console
 }
 
+// VMExec is the request of vm.exec.
+type VMExec struct {
+	Name  string `json:"name"`
+	Owner bool   `json:"owner,omitempty"` // an ephemeral VM is removed when this stream ends
+}
+
 // VMStop is the request of vm.stop.
 type VMStop struct {
 	Name           string `json:"name"`

@@ -82,7 +82,12 @@ func (d *daemon) startVM(ctx context.Context, req api.VMStart, p api.Progress) (
 		return row, vmHint(err)
 	}
 	if err := d.vms.Start(ctx, row.ID, vm.Boot{Accel: req.Accel, Detach: req.Detach}, p); err != nil {
-		return row, fmt.Errorf("start vm %s: %w", row.Name, err)
+		err = fmt.Errorf("start vm %s: %w", row.Name, err)
+		if row.Ephemeral && errors.Is(err, context.Canceled) {
+			// Who wanted it may be gone for good. Otherwise its console may be wanted.
+			err = errors.Join(err, d.forget(context.WithoutCancel(ctx), row))
+		}
+		return row, err
 	}
 	if row.Ephemeral {
 		d.watch(row)
@@ -194,7 +199,7 @@ func (d *daemon) removeVM(ctx context.Context, req api.VMRemove) (none, error) {
 
 // execVM joins the client to a stream to the agent; the verb that follows on it
 // is between those two.
-func (d *daemon) execVM(ctx context.Context, req api.Named, accept func() (io.ReadWriteCloser, error)) error {
+func (d *daemon) execVM(ctx context.Context, req api.VMExec, accept func() (io.ReadWriteCloser, error)) error {
 	row, err := d.rows.VM(ctx, req.Name)
 	if err != nil {
 		return vmHint(err)
@@ -216,8 +221,30 @@ func (d *daemon) execVM(ctx context.Context, req api.Named, accept func() (io.Re
 	}
 	// A daemon that ends takes its connections along.
 	defer context.AfterFunc(ctx, func() { guest.Close(); client.Close() })()
-	splice(client, guest)
+	// The server does not wait for connections that it has given away; the daemon
+	// does, for what comes after them.
+	ended := make(chan struct{})
+	d.spawn(func(context.Context) {
+		defer close(ended)
+		splice(client, guest)
+		if row.Ephemeral && req.Owner {
+			d.disown(context.WithoutCancel(ctx), row)
+		}
+	})
+	<-ended
 	return nil
+}
+
+// disown removes an ephemeral VM whose owner has left: at the end of its command,
+// killed, or cut off by the end of this daemon.
+func (d *daemon) disown(ctx context.Context, row api.VM) {
+	err := d.vms.Kill(ctx, row.ID)
+	if err == nil || errors.Is(err, api.ErrNotFound) {
+		err = d.forget(ctx, row)
+	}
+	if err != nil {
+		d.Log.Warn("remove a VM whose owner has left", "vm", row.Name, "error", err)
+	}
 }
 
 // vmLogs writes the console as it is, and follows it.
