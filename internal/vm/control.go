@@ -162,12 +162,21 @@ func (h *Host) watch(ctx context.Context, id string, each func(reply) bool) (api
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	for lines := json.NewDecoder(conn); ; {
 		var r reply
-		if err := lines.Decode(&r); err != nil || each(r) {
+		if err := lines.Decode(&r); err != nil {
 			break // at the end of the VM, or of its supervisor; state.json tells which
 		}
+		if each(r) {
+			return h.Status(id)
+		}
 	}
-	if ctx.Err() != nil {
-		return vm, ctx.Err()
+	// A supervisor that is killed loses its connections a moment before it is
+	// seen to be dead.
+	for deadline := time.Now().Add(endOfSupervisor); ; time.Sleep(5 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return vm, ctx.Err()
+		}
+		if vm, err = h.Status(id); err != nil || !vm.State.Live() || time.Now().After(deadline) {
+			return vm, err
+		}
 	}
-	return h.Status(id)
 }
