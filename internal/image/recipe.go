@@ -116,7 +116,8 @@ func runRecipe(ctx context.Context, cmd *exec.Cmd, name string, p api.Progress) 
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Run()
-		ended <- errors.Join(err, w.Close())
+		// Who got away with the other end does not hold us up.
+		ended <- errors.Join(err, w.Close(), r.SetReadDeadline(time.Now().Add(time.Second)))
 	}()
 	var tail []string // what it said last
 	for lines := bufio.NewScanner(r); lines.Scan(); {
@@ -134,8 +135,8 @@ func runRecipe(ctx context.Context, cmd *exec.Cmd, name string, p api.Progress) 
 			p.Warn("recipe", text)
 		}
 	}
-	_, copyErr := io.Copy(io.Discard, r) // a line too long must not stop it
-	if err := errors.Join(<-ended, copyErr); err != nil {
+	_, _ = io.Copy(io.Discard, r) // a line too long must not stop it
+	if err := <-ended; err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
