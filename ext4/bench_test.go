@@ -86,6 +86,14 @@ func BenchmarkLargeFile(b *testing.B) {
 			f.Close()
 		}
 	})
+	b.Run("cp", func(b *testing.B) {
+		need(b, "cp")
+		b.SetBytes(size)
+		for b.Loop() {
+			os.Remove(filepath.Join(dir, "copy"))
+			tool(b, "cp", "--reflink=never", source.Name(), filepath.Join(dir, "copy"))
+		}
+	})
 	b.Run("holes", func(b *testing.B) {
 		b.SetBytes(size)
 		for b.Loop() {
