@@ -66,7 +66,7 @@ type campaign struct {
 	rng  *rand.Rand
 	from sources
 
-	images []api.Image // as the last look found them, with vms and kernels
+	images []api.Image // as the last restart found them, like vms and now
 	vms    []api.VM
 	now    state
 
