@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"banger/internal/api"
 )
@@ -83,6 +85,38 @@ func TestNamedVM(t *testing.T) {
 	h.clean(t, "sleeper")
 	h.banger(t, "image", "rm", "sleeper")
 	h.clean(t)
+}
+
+// TestKilledClient kills vm run where the command is not the main process and
+// its end alone would end nothing: the VM goes all the same.
+func TestKilledClient(t *testing.T) {
+	need(t, "qemu")
+	h := newHost(t).withKernel(t)
+	h.banger(t, "image", "pull", "--name", "box", writeLayout(t, busybox(t, sleeper)))
+	client := h.command(t.Context(), "vm", "run", "--init", "/bin/init", "box", "--", "sh", "-c", "echo up; sleep 1000")
+	out, err := client.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("up\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if vms := list[api.VM](t, h, "vm"); len(vms) != 1 || vms[0].State != api.VMRunning || vms[0].Init != "/bin/init" {
+		t.Fatalf("vm list: got %+v, want one that runs /bin/init", vms)
+	}
+	if err := client.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Wait() // it was killed
+	for deadline := time.Now().Add(time.Minute); len(list[api.VM](t, h, "vm")) > 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the VM outlives its owner")
+		}
+	}
+	h.clean(t, "box")
 }
 
 // TestScratch boots an image of one static program: no shell, no passwd, and

@@ -160,7 +160,7 @@ func busybox(t *testing.T, config v1.Config) v1.Image {
 		file("etc/group", 0o644, []byte("root:x:0:\napp:x:2345:\nextra:x:3456:app\n")),
 	}
 	entries[2].Uid, entries[2].Gid = 1234, 2345
-	for _, applet := range []string{"sh", "id", "pwd", "env", "cat", "df", "sleep", "true"} {
+	for _, applet := range []string{"sh", "id", "pwd", "env", "cat", "df", "sleep", "true", "init"} {
 		entries = append(entries, symlink("bin/"+applet, "busybox"))
 	}
 	return image(t, config, layer(t, entries...))
