@@ -155,7 +155,7 @@ func (o *openFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, o.fail("read", errors.New("negative offset"))
 	}
 	n, err := o.body.ReadAt(p, off)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = o.fail("read", err)
 	}
 	return n, err

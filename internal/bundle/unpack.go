@@ -152,7 +152,7 @@ func Peek(r io.Reader) (Manifest, error) {
 		if err == nil && h.Name == manifestName {
 			err = u.entry(h, archive)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("%w: it has no %s", api.ErrInvalid, manifestName)
 		}
 		if err != nil {

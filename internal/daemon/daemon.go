@@ -74,7 +74,7 @@ func Run(ctx context.Context, c Config) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err = srv.Shutdown(grace)
-	<-served
+	<-served //nolint:errcheck // it is http.ErrServerClosed
 	c.Log.Info("stopped")
 	return err
 }

@@ -97,7 +97,7 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	fetched := make(chan error, 1)
 	go func() { fetched <- src.Prefetch(ctx, p) }()
 	// What a layer could not be fetched for is the error of reading it.
-	defer func() { cancel(); _ = <-fetched }()
+	defer func() { cancel(); <-fetched }() //nolint:errcheck // see above
 
 	tree := rootfs.New(rootfs.Options{Time: created})
 	if err := applyAll(ctx, tree, src.Layers, w, p); err != nil {

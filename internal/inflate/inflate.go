@@ -87,7 +87,7 @@ func (z *Reader) WriteTo(w io.Writer) (int64, error) {
 			return total, err
 		case z.read < z.out:
 			return total, io.ErrShortWrite
-		case z.err == io.EOF:
+		case z.err == io.EOF: //nolint:errorlint // ours
 			return total, nil
 		case z.err != nil:
 			return total, z.err
@@ -134,7 +134,7 @@ const (
 // header reads the header of a member, if there is one; RFC 1952, 2.3.
 func (z *Reader) header() error {
 	if z.ip == z.end {
-		if err := z.fill(); err == io.EOF && z.offset() > 0 {
+		if err := z.fill(); err == io.EOF && z.offset() > 0 { //nolint:errorlint // a Reader ends with this very one
 			return io.EOF
 		}
 	}

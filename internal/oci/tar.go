@@ -47,7 +47,7 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 
 // meteredReader counts what is read, and ends with its context.
 type meteredReader struct {
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // a Reader is given none
 	r     io.Reader
 	meter *meter
 }

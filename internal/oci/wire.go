@@ -84,7 +84,7 @@ type watchedBody struct {
 	body   io.ReadCloser
 	timer  *time.Timer
 	stall  time.Duration
-	ctx    context.Context // of the request; ends the body as well
+	ctx    context.Context //nolint:containedctx // of the request; ends the body as well
 	cancel context.CancelCauseFunc
 }
 

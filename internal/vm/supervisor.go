@@ -30,7 +30,7 @@ type supervisor struct {
 	link  link
 
 	// over ends the VM's life; the cause says who wanted it.
-	life context.Context
+	life context.Context //nolint:containedctx // of the process
 	over context.CancelCauseFunc
 	gone chan struct{} // closed when the machine is gone and state.json says so
 }
