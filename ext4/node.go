@@ -124,7 +124,7 @@ func (f *FS) stat(n *node) (*Stat, error) {
 
 // target reads a symlink. Short ones are in the inode.
 func (f *FS) target(n *node) (string, error) {
-	if n.size <= maxFastTarget && n.flags&(flagExtents|flagInline) == 0 {
+	if n.size <= maxFastTarget && n.flags&flagExtents == 0 {
 		return string(n.raw[inoBlock:][:n.size]), nil
 	}
 	if n.size >= f.blockSize {
