@@ -426,6 +426,28 @@ func TestCheckEndsIt(t *testing.T) {
 	}
 }
 
+func TestPeek(t *testing.T) {
+	t.Parallel()
+	m, rootfs := manifestOf("data", nil), named(rootfsName, "data")
+	for name, entries := range map[string][]one{"first": {m, rootfs}, "last": {rootfs, m}} {
+		if got, err := Peek(bytes.NewReader(archive(t, entries...))); err != nil || got.Name != "web" {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+	whole := archive(t, m, rootfs)
+	if _, err := Peek(io.MultiReader(bytes.NewReader(whole[:1024]), errorReader{errors.New("read too far")})); err != nil {
+		t.Errorf("behind the manifest: %v", err)
+	}
+	for name, data := range map[string][]byte{
+		"empty": nil, "none": archive(t, rootfs), "garbage": bytes.Repeat([]byte("garbage!"), 200),
+		"link": archive(t, one{tar.Header{Typeflag: tar.TypeSymlink, Name: manifestName, Linkname: "x"}, ""}),
+	} {
+		if _, err := Peek(bytes.NewReader(data)); !errors.Is(err, api.ErrInvalid) {
+			t.Errorf("%s: got %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
 func TestReadErrorIsNotTheArchives(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("connection lost")
