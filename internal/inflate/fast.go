@@ -116,7 +116,7 @@ rounds:
 		to, from := out, out-distance
 		out += length
 		switch {
-		case distance >= 16:
+		case distance >= 16: // each copy loads its 16 bytes before it stores them
 			for ; to < out; to, from = to+32, from+32 {
 				t, f := to&bufMask, from&bufMask
 				dst, src := (*[32]byte)(buf[t:t+32]), (*[32]byte)(buf[f:f+32])

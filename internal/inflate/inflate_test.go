@@ -260,9 +260,10 @@ func TestFraming(t *testing.T) {
 		"zeros behind":             append(slices.Clone(one), make([]byte, 512)...),
 		"garbage behind":           append(slices.Clone(one), "garbage behind"...),
 		"begin of another":         slices.Concat(one, one[:9]),
-		"match into other member":  slices.Concat(one, member(repeatFirst(5), nil)),
-		"match before the start":   member(repeatFirst(1), nil),
-		"match into large members": slices.Concat(compress(t, 6, make([]byte, 1<<20)), member(repeatFirst(32768), nil)),
+		"match into other member":  slices.Concat(one, member(repeatAfter(0, 5), nil)),
+		"match before the start":   member(repeatAfter(0, 1), nil),
+		"match into moved member":  slices.Concat(compress(t, 6, make([]byte, fullAt-1000)), member(repeatAfter(2000, 2500), nil)),
+		"match into large members": slices.Concat(compress(t, 6, make([]byte, 1<<20)), member(repeatAfter(0, 32768), nil)),
 	}
 	wrongHeaderSum := header(flagHeaderCRC)
 	wrongHeaderSum[len(plainHeader)] ^= 1
