@@ -100,7 +100,7 @@ func load(in *[inSize + 8]byte, i uint) uint64 {
 
 // noEOF is for where the input may not end.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // a Reader returns io.EOF itself, and nothing else is it
 		return io.ErrUnexpectedEOF
 	}
 	return err
