@@ -18,16 +18,20 @@ import (
 // mainProcess is the one process whose end is the machine's.
 type mainProcess struct {
 	ended chan struct{} // closed when status is set
+	told  chan struct{} // closed when one who waited has been told so
 
 	mu      sync.Mutex // guards all below
 	taken   bool
 	pid     int // 0 when it does not run
 	status  agent.ExitStatus
 	closed  bool           // nobody reports any more
+	once    sync.Once      // closes told
 	reports sync.WaitGroup // under way, of how it ended
 }
 
-func newMainProcess() *mainProcess { return &mainProcess{ended: make(chan struct{})} }
+func newMainProcess() *mainProcess {
+	return &mainProcess{ended: make(chan struct{}), told: make(chan struct{})}
+}
 
 // run runs the main process and reports its end by exit.
 func (m *mainProcess) run(c *children, j job, exit func(agent.ExitStatus)) error {
@@ -64,9 +68,25 @@ func (m *mainProcess) wait(gone <-chan struct{}, exit func(agent.ExitStatus)) er
 	select {
 	case <-m.ended:
 		exit(m.status)
+		m.once.Do(func() { close(m.told) })
 	case <-gone:
 	}
 	return nil
+}
+
+// awaitHost waits until somebody has been told how the main process ended, but
+// not longer than limit. One that started by itself may end before the host has
+// asked for the first time.
+func (m *mainProcess) awaitHost(limit time.Duration) {
+	select {
+	case <-m.ended:
+	default:
+		return // it is the machine that ends
+	}
+	select {
+	case <-m.told:
+	case <-time.After(limit):
+	}
 }
 
 // report begins a report, unless it is too late or allowed says no.
@@ -104,11 +124,15 @@ func (m *mainProcess) signal(sig syscall.Signal) bool {
 }
 
 // close waits until all who ask know how the main process ended, but not
-// longer than limit: some may be waiting for one that was never started.
+// longer than limit. Of one that was never started nobody will know anything.
 func (m *mainProcess) close(limit time.Duration) {
 	m.mu.Lock()
 	m.closed = true
+	taken := m.taken
 	m.mu.Unlock()
+	if !taken {
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		m.reports.Wait()

@@ -16,6 +16,10 @@ const (
 	// those who asked. It is a little longer than the protocol waits.
 	reportLimit = 1200 * time.Millisecond
 
+	// hostLimit is how long a host may take to ask for the first time: a busy one
+	// that emulates us is slow, too.
+	hostLimit = 30 * time.Second
+
 	// lastGrace is what processes have that the main process left behind.
 	lastGrace = 2 * time.Second
 )
@@ -47,6 +51,9 @@ func stay(cfg agent.Config, record *phases) error {
 	}
 	g.live(off)
 
+	if cfg.Detached {
+		g.main.awaitHost(hostLimit)
+	}
 	g.main.close(reportLimit)
 	collector.endAll(lastGrace)
 	settle()
