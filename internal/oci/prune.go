@@ -35,7 +35,8 @@ func lockCache(cacheDir string, how int) (release func() error, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock blob cache: %w", err), f.Close())
 	}
-	return f.Close, nil
+	// Closing alone leaves the lock to a child that is being started just now.
+	return func() error { return unlock(f) }, nil
 }
 
 // Prune removes blobs of the cache, whole or not, but those whose digest keep

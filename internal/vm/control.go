@@ -96,7 +96,8 @@ func (h *Host) Dial(ctx context.Context, id string) (net.Conn, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("reach the agent: %w", err), conn.Close())
+		err = errors.Join(fmt.Errorf("reach the agent: %w", err), conn.Close())
+		return nil, api.Hint(err, "does it still run? banger vm list")
 	}
 	return conn, nil
 }
