@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"banger/internal/api"
+	"banger/internal/dirs"
 )
 
 // Each catalog of the user is a file, <config>/catalogs/<name>.toml, so that
@@ -144,14 +145,5 @@ func writeFile(path string, data []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return dirs.Sync(dir)
 }

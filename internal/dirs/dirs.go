@@ -5,6 +5,7 @@ package dirs
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,4 +106,14 @@ func owned(dir string) error {
 		return fmt.Errorf("directory %s: want one of uid %d with mode 0700, have uid %d and %v", dir, os.Getuid(), st.Uid, info.Mode())
 	}
 	return nil
+}
+
+// Sync makes the names in dir durable: what was renamed into it stays renamed
+// after a power cut.
+func Sync(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -21,6 +21,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/catalog"
+	"banger/internal/dirs"
 	"banger/internal/store"
 )
 
@@ -84,7 +85,7 @@ func (s *Store) WithKernel(ctx context.Context, nameOrID string, p api.Progress)
 			return img, err
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := dirs.Sync(dir); err != nil {
 		return img, err
 	}
 	kernelPaths(&img, kernel, dir)
@@ -231,15 +232,6 @@ func kernelPaths(img *api.Image, k api.KernelChoice, dir string) {
 		return filepath.Join(dir, filepath.Base(path))
 	}
 	img.KernelRef, img.KernelPath, img.InitrdPath, img.ModulesDir = k.KernelRef, final(k.KernelPath), final(k.InitrdPath), final(k.ModulesDir)
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // noKernel warns that img has no kernel yet.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"banger/internal/api"
+	"banger/internal/dirs"
 )
 
 // stage is an image in the making: a directory under another name than that of
@@ -39,13 +40,13 @@ func (s *Store) newStage(ctx context.Context) (*stage, error) {
 // publish gives the directory its name, durably, and stores the row: img, whose
 // paths are those of the final directory.
 func (st *stage) publish(ctx context.Context, img api.Image) error {
-	if err := syncDir(st.dir); err != nil {
+	if err := dirs.Sync(st.dir); err != nil {
 		return err
 	}
 	if err := os.Rename(st.dir, st.final); err != nil {
 		return err
 	}
-	if err := syncDir(st.store.Dir); err != nil {
+	if err := dirs.Sync(st.store.Dir); err != nil {
 		return err
 	}
 	return st.store.Rows.PutImage(ctx, img)

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"banger/internal/api"
+	"banger/internal/dirs"
 )
 
 // The files of a kernel.
@@ -175,7 +176,7 @@ func (s *Store) Remove(name string) error {
 	if err != nil {
 		return fmt.Errorf("remove kernel %s: %w", name, err)
 	}
-	return syncDir(s.Dir)
+	return dirs.Sync(s.Dir)
 }
 
 // get reads the kernel called name; s.mu is held.
@@ -250,7 +251,7 @@ func (s *Store) writeDefault(name string) error {
 	if err = errors.Join(err, st.remove()); err != nil {
 		return fmt.Errorf("set default kernel: %w", err)
 	}
-	return syncDir(s.Dir)
+	return dirs.Sync(s.Dir)
 }
 
 // electDefault makes the newest kernel for this machine the default, or forgets

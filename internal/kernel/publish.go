@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
+	"banger/internal/dirs"
 )
 
 // stagePrefix begins the name of every directory that is not a kernel yet, or
@@ -117,7 +118,7 @@ func (s *Store) publish(st *stage, m manifest, replace bool) (api.Kernel, error)
 	if err := writeFile(filepath.Join(st.out, manifestFile), append(b, '\n')); err != nil {
 		return fail(err)
 	}
-	if err := syncDir(st.out); err != nil {
+	if err := dirs.Sync(st.out); err != nil {
 		return fail(err)
 	}
 
@@ -142,7 +143,7 @@ func (s *Store) publish(st *stage, m manifest, replace bool) (api.Kernel, error)
 	if err != nil {
 		return fail(err)
 	}
-	if err := syncDir(s.Dir); err != nil {
+	if err := dirs.Sync(s.Dir); err != nil {
 		return fail(err)
 	}
 	return s.get(m.Name)
@@ -220,12 +221,4 @@ func finishFile(f *os.File, err error) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

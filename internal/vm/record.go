@@ -13,6 +13,7 @@ import (
 
 	"banger/internal/agent"
 	"banger/internal/api"
+	"banger/internal/dirs"
 	"banger/internal/vmm"
 )
 
@@ -115,17 +116,9 @@ func writeJSON(path string, v any, durable bool) (err error) {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	if durable {
-		return syncDir(filepath.Dir(path))
+		return dirs.Sync(filepath.Dir(path))
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // acquire takes the VM's directory for one process, which may hand the file on.

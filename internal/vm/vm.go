@@ -32,6 +32,7 @@ import (
 	"banger/internal/agent"
 	"banger/internal/api"
 	"banger/internal/clone"
+	"banger/internal/dirs"
 	"banger/internal/vmm"
 )
 
@@ -146,7 +147,7 @@ func (h *Host) create(ctx context.Context, s Spec, p api.Progress) (vm api.VM, e
 	if err := os.Rename(staging, dir); err != nil {
 		return vm, err
 	}
-	return vm, syncDir(h.Dir)
+	return vm, dirs.Sync(h.Dir)
 }
 
 func machine(s Spec, dir, runDir string) vmm.Machine {
