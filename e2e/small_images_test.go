@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -170,23 +169,13 @@ func busybox(t *testing.T, config v1.Config) v1.Image {
 // with as JSON; see testdata/report.
 func scratchImage(t *testing.T) v1.Image {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "report")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./testdata/report")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if r := run(t, cmd); r.code != 0 {
-		t.Fatalf("go build: %s", r.stderr)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return image(t, v1.Config{
 		Entrypoint: []string{"/report"},
 		Cmd:        []string{"--flag", "a b"},
 		Env:        []string{"ONLY=this"},
 		User:       "4321:8765",
 		WorkingDir: "/made/for/it",
-	}, layer(t, file("report", 0o755, b)))
+	}, layer(t, file("report", 0o755, buildStatic(t, "./testdata/report"))))
 }
 
 // pushIndex pushes an index and what it names to a registry.
