@@ -61,9 +61,9 @@ lint: ## golangci-lint of the version in tools.mod; its first build takes minute
 	@scripts/setup build
 	go tool -modfile=tools.mod golangci-lint run
 
-docs: ## docs/cli.md and docs/api.md, from the commands and the API as they are
+docs: ## docs/cli.md, api.md and conformance.md, from the commands, the API and the tests
 	@scripts/setup build
-	go generate ./cmd/banger ./internal/daemon
+	go generate ./cmd/banger ./internal/daemon ./rootfs
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@scripts/setup build

@@ -119,8 +119,8 @@ func TestArchiveTestdata(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			case named:
-				if got := list(tree); got != want(w) {
-					t.Errorf("got\n%swant\n%s", got, want(w))
+				if got := list(tree); got != lines(w) {
+					t.Errorf("got\n%swant\n%s", got, lines(w))
 				}
 			case list(tree) == "":
 				t.Error("got an empty tree")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,13 @@ import (
 type entry struct {
 	tar.Header
 	body string
+	raw  []byte // stands in the archive as it is, instead of all that
+	note string // what the document says of it; "": a line as in a listing
+}
+
+// raw is what archive/tar would not write.
+func raw(note string, blocks ...[]byte) entry {
+	return entry{raw: bytes.Join(blocks, nil), note: note}
 }
 
 func newEntry(typeflag byte, name string, mode int64) entry {
@@ -75,6 +83,13 @@ func archive(t testing.TB, entries ...entry) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, e := range entries {
+		if e.raw != nil {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			b.Write(e.raw)
+			continue
+		}
 		if e.Format == 0 {
 			e.Format = tar.FormatPAX
 		}
@@ -128,54 +143,66 @@ type item struct {
 }
 
 // listing is the form in which tests state a tree: a line for each name, sorted.
-// It leaves out what is zero, and the times of directories, which an unpacked
-// image cannot keep for those that no entry describes.
 func listing(items []item) string {
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.path, b.path) })
 	first := map[any]string{}
 	var b strings.Builder
 	for _, it := range items {
 		if path, ok := first[it.inode]; ok && !it.mode.IsDir() {
-			fmt.Fprintf(&b, "%s = %s\n", it.path, path)
+			fmt.Fprintf(&b, "%s = %s\n", show(it.path), show(path))
 			continue
 		}
 		first[it.inode] = it.path
-		attrs := ""
-		if it.uid != 0 || it.gid != 0 {
-			attrs += fmt.Sprintf(" @%d:%d", it.uid, it.gid)
-		}
-		if !it.mode.IsDir() && !it.mtime.Equal(time.Unix(0, 0)) {
-			attrs += fmt.Sprintf(" t=%d.%09d", it.mtime.Unix(), it.mtime.Nanosecond())
-		}
-		if !it.mode.IsDir() && it.nlink != 1 {
-			attrs += fmt.Sprintf(" links=%d", it.nlink)
-		}
-		for _, name := range slices.Sorted(maps.Keys(it.xattrs)) {
-			attrs += fmt.Sprintf(" {%s=%q}", name, it.xattrs[name])
-		}
-		if it.mode.Type() == fs.ModeSymlink && it.mode.Perm() != 0o777 {
-			attrs += " " + it.mode.String()
-		}
-		perm := fmt.Sprintf("%03o", tarMode(it.mode))
-		switch it.mode.Type() {
-		case fs.ModeDir:
-			if it.path == "." && attrs == "" {
-				continue
-			}
-			fmt.Fprintf(&b, "%s/ %s%s\n", it.path, perm, attrs)
-		case fs.ModeSymlink:
-			fmt.Fprintf(&b, "%s -> %s%s\n", it.path, it.target, attrs)
-		case fs.ModeNamedPipe:
-			fmt.Fprintf(&b, "%s fifo %s%s\n", it.path, perm, attrs)
-		case fs.ModeDevice:
-			fmt.Fprintf(&b, "%s block %d:%d %s%s\n", it.path, it.major, it.minor, perm, attrs)
-		case fs.ModeDevice | fs.ModeCharDevice:
-			fmt.Fprintf(&b, "%s char %d:%d %s%s\n", it.path, it.major, it.minor, perm, attrs)
-		default:
-			fmt.Fprintf(&b, "%s %s %q%s\n", it.path, perm, it.body, attrs)
+		if line := it.String(); line != "./ 755" {
+			b.WriteString(line + "\n")
 		}
 	}
 	return b.String()
+}
+
+// String leaves out what is zero, and the time of a directory, which an unpacked
+// image cannot keep for those that no entry describes.
+func (it item) String() string {
+	perm := fmt.Sprintf("%03o", tarMode(it.mode))
+	var line string
+	switch it.mode.Type() {
+	case fs.ModeDir:
+		line = strings.TrimSuffix(show(it.path), "/") + "/ " + perm
+	case fs.ModeSymlink:
+		line = show(it.path) + " -> " + show(it.target)
+		if it.mode.Perm() != 0o777 {
+			line += " " + perm
+		}
+	case fs.ModeNamedPipe:
+		line = show(it.path) + " fifo " + perm
+	case fs.ModeDevice:
+		line = fmt.Sprintf("%s block %d:%d %s", show(it.path), it.major, it.minor, perm)
+	case fs.ModeDevice | fs.ModeCharDevice:
+		line = fmt.Sprintf("%s char %d:%d %s", show(it.path), it.major, it.minor, perm)
+	default:
+		line = fmt.Sprintf("%s %s %q", show(it.path), perm, it.body)
+	}
+	if it.uid != 0 || it.gid != 0 {
+		line += fmt.Sprintf(" @%d:%d", it.uid, it.gid)
+	}
+	if !it.mode.IsDir() && !it.mtime.Equal(time.Unix(0, 0)) {
+		line += fmt.Sprintf(" t=%d.%09d", it.mtime.Unix(), it.mtime.Nanosecond())
+	}
+	if !it.mode.IsDir() && it.nlink != 1 {
+		line += fmt.Sprintf(" links=%d", it.nlink)
+	}
+	for _, name := range slices.Sorted(maps.Keys(it.xattrs)) {
+		line += fmt.Sprintf(" {%s=%q}", name, it.xattrs[name])
+	}
+	return line
+}
+
+// show returns a name as a listing has it: in quotes where it would be misread.
+func show(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` || strings.TrimSpace(name) != name || name == "" {
+		return quoted
+	}
+	return name
 }
 
 // tarMode is the inverse of mode.
@@ -224,15 +251,6 @@ func warningKinds(tree *Tree) string {
 	}
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), " ")
-}
-
-// want is a listing as a row states it: its lines are indented, unless it has
-// names that begin with a space.
-func want(s string) string {
-	if strings.HasPrefix(s, " ") || strings.Contains(s, "\n") && !strings.Contains(s, "\n\t") {
-		return s
-	}
-	return lines(s)
 }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }

@@ -28,6 +28,9 @@ func need(t *testing.T, tool string, found bool) {
 	t.Skipf("needs %s", tool)
 }
 
+// umociVersion is the version whose results the table has.
+const umociVersion = "0.4.7"
+
 // TestUmoci runs the conformance table through "umoci unpack" and checks that it
 // agrees, or differs as the row says.
 func TestUmoci(t *testing.T) {
@@ -36,13 +39,13 @@ func TestUmoci(t *testing.T) {
 	need(t, "umoci", err == nil)
 	need(t, "root", os.Getuid() == 0)
 	need(t, "xattr", syscall.Setxattr(t.TempDir(), "user.banger", nil, 0) == nil)
-	for _, r := range conformance {
+	for r := range rows {
 		if r.umoci == "*" {
 			continue
 		}
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			want := want(r.want)
+			want := lines(r.want)
 			switch {
 			case r.umoci == "error" || r.err != "" && r.umoci == "":
 				want = "error\n"
