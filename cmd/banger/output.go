@@ -84,11 +84,12 @@ func (c *cli) progress() api.Progress {
 		case c.quiet:
 		case e.Message != "":
 			fmt.Fprintln(c.stderr, escape(e.Message))
-		case e.Step != "":
+		case e.Total > 0:
 			now := time.Now()
-			was, seen := last[e.Step]
+			key := strings.TrimSpace(e.Phase + " " + e.ID)
+			was, seen := last[key]
 			if !seen {
-				last[e.Step] = state{now, e.Done}
+				last[key] = state{now, e.Done}
 				return
 			}
 			whole := e.Done == e.Total && was.bytes != e.Done
@@ -96,12 +97,8 @@ func (c *cli) progress() api.Progress {
 				return
 			}
 			rate := float64(e.Done-was.bytes) / max(now.Sub(was.at).Seconds(), 1e-3)
-			last[e.Step] = state{now, e.Done}
-			if e.Total > 0 {
-				fmt.Fprintf(c.stderr, "%s: %s of %s, %s/s\n", escape(e.Step), size(e.Done), size(e.Total), size(int64(rate)))
-			} else {
-				fmt.Fprintf(c.stderr, "%s: %s, %s/s\n", escape(e.Step), size(e.Done), size(int64(rate)))
-			}
+			last[key] = state{now, e.Done}
+			fmt.Fprintf(c.stderr, "%s: %s of %s, %s/s\n", escape(key), size(e.Done), size(e.Total), size(int64(rate)))
 		}
 	}
 }

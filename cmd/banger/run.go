@@ -138,7 +138,7 @@ func (c *cli) findOrPull(ctx context.Context, conn *client.Client, pull api.Imag
 	c.say("image %s is not here yet: pulling %s", pull.Ref, ref)
 	print := c.progress()
 	return c.pull(ctx, conn, pull, func(e api.Event) {
-		if e.Step != "kernel" || !e.Warning { // that there is none is what needKernel sees to
+		if e.Phase != "kernel" || !e.Warning { // that there is none is what needKernel sees to
 			print(e)
 		}
 	})

@@ -115,41 +115,5 @@ type VM struct {
 type Phase struct {
 	Name     string        `json:"name"`
 	Duration time.Duration `json:"duration_ns"`
-}
-
-// Event is one line of a progress stream. Exactly one of the fields Result and
-// Error is set in the last event of a stream, and in no other.
-type Event struct {
-	Step    string `json:"step,omitempty"`    // what is being done: "layer sha256:12ab", "kernel", "boot"
-	Message string `json:"message,omitempty"` // for a person
-	Done    int64  `json:"done,omitempty"`    // bytes
-	Total   int64  `json:"total,omitempty"`   // bytes; 0 when not known
-	Warning bool   `json:"warning,omitempty"`
-
-	Result any    `json:"result,omitempty"`
-	Error  *Error `json:"error,omitempty"`
-}
-
-// Progress receives the events of a long call. A nil Progress is silent.
-type Progress func(Event)
-
-// Say reports a step in words.
-func (p Progress) Say(step, message string) {
-	if p != nil {
-		p(Event{Step: step, Message: message})
-	}
-}
-
-// Warn reports something the user should know that does not stop the call.
-func (p Progress) Warn(step, message string) {
-	if p != nil {
-		p(Event{Step: step, Message: message, Warning: true})
-	}
-}
-
-// Count reports how much of a step is done, in bytes; total is 0 when unknown.
-func (p Progress) Count(step string, done, total int64) {
-	if p != nil {
-		p(Event{Step: step, Done: done, Total: total})
-	}
+	Part     bool          `json:"part,omitempty"` // of, or beside, the last one before it that is not: no part of the sum
 }

@@ -39,7 +39,7 @@ func pack(ctx context.Context, w io.Writer, rootfs *os.File, m Manifest, p api.P
 	if m.AgentVersion, err = agentVersion(rootfs); err != nil {
 		return m, err
 	}
-	hash, err := newPass(ctx, rootfs, "hash", p)
+	hash, err := newPass(ctx, rootfs, api.PhaseHash, p)
 	if err != nil {
 		return m, err
 	}
@@ -67,7 +67,7 @@ func pack(ctx context.Context, w io.Writer, rootfs *os.File, m Manifest, p api.P
 	if err := archive.WriteHeader(header(rootfsName, m.Rootfs.Size)); err != nil {
 		return m, err
 	}
-	compress, err := newPass(ctx, rootfs, "compress", p)
+	compress, err := newPass(ctx, rootfs, api.PhasePack, p)
 	if err != nil {
 		return m, err
 	}
@@ -115,14 +115,14 @@ func agentVersion(rootfs *os.File) (string, error) {
 type pass struct {
 	ctx      context.Context //nolint:containedctx // of the whole pass: a Reader is given none
 	r        *sparseReader
-	step     string
+	phase    string
 	progress api.Progress
 	reported time.Time
 }
 
-func newPass(ctx context.Context, f *os.File, step string, p api.Progress) (*pass, error) {
+func newPass(ctx context.Context, f *os.File, phase string, p api.Progress) (*pass, error) {
 	r, err := newSparseReader(f)
-	return &pass{ctx: ctx, r: r, step: step, progress: p, reported: time.Now()}, err
+	return &pass{ctx: ctx, r: r, phase: phase, progress: p, reported: time.Now()}, err
 }
 
 // copyTo copies the file to w and says what it was.
@@ -140,7 +140,7 @@ func (p *pass) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	if now := time.Now(); now.Sub(p.reported) >= 200*time.Millisecond || errors.Is(err, io.EOF) {
 		p.reported = now
-		p.progress.Count(p.step, p.r.at, p.r.size)
+		p.progress.Count(p.phase, "", p.r.at, p.r.size)
 	}
 	return n, err
 }

@@ -51,7 +51,7 @@ func File(ctx context.Context, dst, src string, o Options, p api.Progress) (err 
 	if err := out.Truncate(max(o.Size, info.Size())); err != nil {
 		return err
 	}
-	p.Say("disk", how)
+	p.Note(api.PhaseCopy, how)
 	if o.Sync {
 		return out.Sync()
 	}
@@ -78,7 +78,7 @@ func sparseCopy(ctx context.Context, out, in *os.File, size int64, p api.Progres
 				return copied, err
 			}
 			start, copied = start+n, copied+n
-			p.Count("disk", start, size)
+			p.Count(api.PhaseCopy, "", start, size)
 		}
 		at = end
 	}

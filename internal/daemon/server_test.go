@@ -81,7 +81,7 @@ func TestStream(t *testing.T) {
 	s := newServer()
 	stream(s, "count", "test", func(_ context.Context, e echo, p api.Progress) (echo, error) {
 		p.Say("one", "first")
-		p.Count("two", 1, 2)
+		p.Count("two", "", 1, 2)
 		if e.Text == "fail" {
 			return e, fmt.Errorf("in the middle: %w", api.ErrInUse)
 		}
@@ -90,7 +90,7 @@ func TestStream(t *testing.T) {
 	c, _ := serve(t, s)
 	var steps []string
 	var got echo
-	record := func(e api.Event) { steps = append(steps, e.Step) }
+	record := func(e api.Event) { steps = append(steps, e.Phase) }
 	if err := c.Stream(t.Context(), "count", echo{}, record, &got); err != nil || got.Text != "done" {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -63,7 +63,7 @@ func (fs *flights) board(ctx context.Context, req api.ImagePull, p api.Progress,
 				"wait for that one, or choose another --name")
 		}
 		if f.enter(w) {
-			p.Say("image", fmt.Sprintf("%s is being pulled already: watching that", req.Name))
+			p.Note("image", fmt.Sprintf("%s is being pulled already: watching that", req.Name))
 			return f, w, nil
 		}
 		// Everybody has left it, and it is about to end: one of our own follows,

@@ -65,18 +65,18 @@ func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progre
 	what := fmt.Sprintf("%s is in catalog %s: ", e.Name, e.Catalog)
 	switch {
 	case e.OCI != nil:
-		p.Say("catalog", what+e.OCI.Ref)
+		p.Note("catalog", what+e.OCI.Ref)
 		req.Ref = e.OCI.Ref
 		return s.fromSource(req)
 	case e.Apt != nil:
-		p.Say("catalog", what+"a recipe for this machine's package sources")
+		p.Note("catalog", what+"a recipe for this machine's package sources")
 		if a := arch(req.Platform); a != runtime.GOARCH {
 			return nil, fmt.Errorf("%w: %s is made on this machine, for %s, not for %s", api.ErrInvalid, e.Name, runtime.GOARCH, a)
 		}
 		req.Ref = api.CatalogPrefix + e.Name
 		return &recipe{entry: e, layers: layers{options: s.fetchOptions(*req), disk: diskOptions(*req)}}, nil
 	}
-	p.Say("catalog", what+e.Bundle.URL)
+	p.Note("catalog", what+e.Bundle.URL)
 	if req.NoGuestFiles {
 		return nil, api.Hint(fmt.Errorf("%w: %s is a bundle, which is taken as it is", api.ErrInvalid, e.Name), "leave --no-guest-files out")
 	}

@@ -62,7 +62,7 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 		return img, err
 	}
 	if known && upToDate(old, img, req) {
-		p.Say("image", fmt.Sprintf("%s is up to date", name))
+		p.Note("image", fmt.Sprintf("%s is up to date", name))
 		return s.Show(ctx, old.ID)
 	}
 	// The kernel is staged first: a kernel that does not exist should not cost a

@@ -67,7 +67,7 @@ func makeTar(ctx context.Context, e api.CatalogEntry, dir, out string, p api.Pro
 	if err != nil {
 		return fmt.Errorf("make %s: %w", e.Name, err)
 	}
-	p.Say("recipe", fmt.Sprintf("making %s %s with mmdebstrap; that takes a minute or two", e.Distro, e.Apt.Suite))
+	p.Note("recipe", fmt.Sprintf("making %s %s with mmdebstrap; that takes a minute or two", e.Distro, e.Apt.Suite))
 	tar, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

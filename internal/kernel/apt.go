@@ -243,7 +243,7 @@ func reportDownload(r io.Reader, size int64, p api.Progress) {
 			continue
 		}
 		if percent, err := strconv.ParseFloat(f[2], 64); err == nil {
-			p.Count("kernel", int64(percent/100*float64(size)), size)
+			p.Count(api.PhaseFetch, "", int64(percent/100*float64(size)), size)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (s *Store) Pull(ctx context.Context, r api.KernelPull, p api.Progress) (k a
 	}
 	source := fmt.Sprintf("%s %s %s", sourceDebian, pkg.name, pkg.version)
 	if old.Source == source && old.Arch == arch {
-		p.Say("kernel", "up to date: "+pkg.name+" "+pkg.version)
+		p.Note("kernel", "up to date: "+pkg.name+" "+pkg.version)
 		return old, nil
 	}
 	p.Say("kernel", "download "+pkg.name+" "+pkg.version)

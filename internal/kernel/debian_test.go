@@ -79,9 +79,9 @@ func TestPull(t *testing.T) {
 		t.Errorf("apt-get: got %q, want %q", got, want)
 	}
 	for _, want := range []api.Event{
-		{Step: "kernel", Message: "Get:1 list"},
-		{Step: "kernel", Message: "W: one source is down", Warning: true},
-		{Step: "kernel", Done: 250, Total: 1000},
+		{Phase: "kernel", Message: "Get:1 list"},
+		{Phase: "kernel", Message: "W: one source is down", Warning: true},
+		{Phase: api.PhaseFetch, Done: 250, Total: 1000},
 	} {
 		if !slices.Contains(events, want) {
 			t.Errorf("progress %+v is missing in %+v", want, events)

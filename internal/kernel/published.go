@@ -31,7 +31,7 @@ func (s *Store) PullFile(ctx context.Context, name string, e api.CatalogKernel, 
 	}
 	source := fmt.Sprintf("%s%s %s sha256:%s", sourceCatalog, e.Catalog, e.URL, e.SHA256)
 	if old.Source == source {
-		p.Say("kernel", "up to date: "+e.URL)
+		p.Note("kernel", "up to date: "+e.URL)
 		return old, nil
 	}
 	st, err := s.newStage()

@@ -110,7 +110,7 @@ func (p Push) do(ctx context.Context, progress api.Progress) (f File, err error)
 	if err != nil {
 		return f, err
 	}
-	progress.Say("push", "hashing "+p.Path)
+	progress.Say(api.PhasePush, "hashing "+p.Path)
 	img, err := newPushed(p)
 	if err != nil {
 		return f, err
@@ -121,7 +121,7 @@ func (p Push) do(ctx context.Context, progress api.Progress) (f File, err error)
 		defer close(reported)
 		for u := range updates { // Write closes it
 			if u.Error == nil {
-				progress.Count("push", u.Complete, u.Total)
+				progress.Count(api.PhasePush, "", u.Complete, u.Total)
 			}
 		}
 	}()

@@ -22,8 +22,7 @@ const progressBytes = 1 << 20
 // readers follow only what was written here, and a mismatch means to start over.
 func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
 	c := b.cache
-	step := "fetch " + short(b.desc.Digest.String())
-	f, err := c.lock(ctx, b.desc, func() { p.Say(step, "another pull fetches it: waiting") })
+	f, err := c.lock(ctx, b.desc, func() { p.Say(api.PhaseFetch, "another pull fetches it: waiting") })
 	if err != nil {
 		return err
 	}
@@ -43,7 +42,7 @@ func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
 	}
 	err = b.fill(ctx, f, have, p)
 	if mismatch := (*MismatchError)(nil); have > 0 && errors.As(err, &mismatch) {
-		p.Warn(step, "what an earlier pull left of it is damaged: starting over")
+		p.Warn(api.PhaseFetch, "what an earlier pull left of it is damaged: starting over")
 		err = b.fill(ctx, f, 0, p)
 	}
 	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
@@ -70,7 +69,7 @@ func (b *cachedBlob) fill(ctx context.Context, f *os.File, have int64, p api.Pro
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read partial blob: %w", err)
 	}
-	a := &appender{blob: b, file: f, hash: sha256.New(), meter: newMeter(p, "fetch "+short(b.desc.Digest.String()), b.desc.Size)}
+	a := &appender{blob: b, file: f, hash: sha256.New(), meter: newMeter(p, api.PhaseFetch, b.desc.Digest.String(), b.desc.Size)}
 	n, err := io.Copy(a.hash, f)
 	if err != nil {
 		return fmt.Errorf("read partial blob: %w", err)
@@ -81,7 +80,7 @@ func (b *cachedBlob) fill(ctx context.Context, f *os.File, have int64, p api.Pro
 		b.update(func() { b.file, b.ready, b.writer = f, 0, b.flight })
 		a.follow = true
 	}
-	again := func(cause error, wait time.Duration) { warnRetry(p, a.meter.step, cause, wait) }
+	again := func(cause error, wait time.Duration) { warnRetry(p, cause, wait) }
 	err = retry(ctx, b.backoff, again, func() (bool, error) {
 		before := a.size
 		err := a.get(ctx)

@@ -88,7 +88,7 @@ func Document(ctx context.Context, address string, o Options) ([]byte, error) {
 	}
 	s := newSite(u, o)
 	var data []byte
-	again := func(cause error, wait time.Duration) { warnRetry(o.Progress, "fetch", cause, wait) }
+	again := func(cause error, wait time.Duration) { warnRetry(o.Progress, cause, wait) }
 	err = retry(ctx, o.backoff, again, func() (bool, error) {
 		resp, err := s.get(ctx, http.Header{})
 		if err != nil {
@@ -171,7 +171,7 @@ func (f File) Save(ctx context.Context, path string, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(&meteredReader{ctx, r, newMeter(o.Progress, "save "+short(f.Digest), f.Size)}, f.Size+1))
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(&meteredReader{ctx, r, newMeter(o.Progress, api.PhaseCopy, "", f.Size)}, f.Size+1))
 	switch got := digestText(sum); {
 	case err != nil:
 		return fmt.Errorf("file %s: %w", f.URL, err)

@@ -10,9 +10,9 @@
 // up to 5 times in a row, with progress warnings that say so; what still fails is
 // kept by the [Image]: resolve again to try again.
 //
-// Every [api.Progress] is called from several goroutines at once. Its steps are
-// "fetch sha256:..." for a download and "layer sha256:..." for reading a layer,
-// both in bytes as they are stored, and "hash FILE".
+// Every [api.Progress] is called from several goroutines at once. It counts
+// [api.PhaseFetch] of each blob that is downloaded, [api.PhaseConvert] of each
+// layer that is read, and [api.PhaseHash] of a tar file.
 package oci
 
 import (

@@ -147,7 +147,7 @@ var accept = []string{
 // fetchManifest asks the registry and keeps the answer. want is nil for a tag.
 func (r *registry) fetchManifest(ctx context.Context, identifier string, want *v1.Descriptor) ([]byte, error) {
 	var data []byte
-	again := func(cause error, wait time.Duration) { warnRetry(r.progress, "manifest "+identifier, cause, wait) }
+	again := func(cause error, wait time.Duration) { warnRetry(r.progress, cause, wait) }
 	err := retry(ctx, r.backoff, again, func() (bool, error) {
 		resp, err := r.get(ctx, r.url("manifests", identifier), http.Header{"Accept": {strings.Join(accept, ", ")}})
 		if err != nil {
@@ -282,8 +282,8 @@ func (r *registry) explain(err error) error {
 }
 
 // warnRetry says that something went wrong and will be tried again.
-func warnRetry(p api.Progress, step string, cause error, wait time.Duration) {
-	p.Warn(step, fmt.Sprintf("%v; trying again in %v", cause, wait.Round(100*time.Millisecond)))
+func warnRetry(p api.Progress, cause error, wait time.Duration) {
+	p.Warn(api.PhaseFetch, fmt.Sprintf("%v; trying again in %v", cause, wait.Round(100*time.Millisecond)))
 }
 
 // noEOF makes the end of a stream that should go on an error of its own.

@@ -54,7 +54,7 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) 
 	group.Go(func() error { return l.blob.fetch(ctx, p) })
 	group.Go(func() error {
 		defer raw.Close()
-		return l.readStored(ctx, raw, stored, newMeter(p, l.object()+" "+short(l.Digest), l.Size))
+		return l.readStored(ctx, raw, stored, newMeter(p, api.PhaseConvert, l.Digest, l.Size))
 	})
 	group.Go(func() error { return l.inflate(ctx, stored, inflated) })
 	group.Go(func() error { return l.checkDiffID(ctx, inflated, checked) })

@@ -292,7 +292,7 @@ func TestLayerTwice(t *testing.T) {
 func TestProgressIsBounded(t *testing.T) {
 	t.Parallel()
 	var calls []api.Event
-	m := newMeter(func(e api.Event) { calls = append(calls, e) }, "layer x", 1000)
+	m := newMeter(func(e api.Event) { calls = append(calls, e) }, api.PhaseConvert, "x", 1000)
 	start := time.Now()
 	for range 1000 {
 		m.add(1)
@@ -301,7 +301,7 @@ func TestProgressIsBounded(t *testing.T) {
 	if limit := int(time.Since(start)/progressPeriod) + 1; len(calls) > limit {
 		t.Errorf("got %d events, want at most %d", len(calls), limit)
 	}
-	if last := calls[len(calls)-1]; last.Done != 1000 || last.Total != 1000 || last.Step != "layer x" {
+	if last := calls[len(calls)-1]; last.Done != 1000 || last.Total != 1000 || last.Phase != api.PhaseConvert || last.ID != "x" {
 		t.Errorf("last event is %+v", last)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"banger/internal/api"
 )
@@ -26,7 +25,7 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 		return nil, err
 	}
 	sum := sha256.New()
-	m := newMeter(o.Progress, "hash "+filepath.Base(ref.path), fi.Size())
+	m := newMeter(o.Progress, api.PhaseHash, "", fi.Size())
 	size, err := io.CopyBuffer(sum, &meteredReader{ctx, f, m}, make([]byte, chunkSize))
 	if err != nil {
 		return nil, fmt.Errorf("hash %s: %w", ref.path, err)

@@ -43,7 +43,7 @@ func (s *supervisor) tryBoot(ctx context.Context) (vmm.Instance, error) {
 	}
 	how := in.Info()
 	for _, w := range how.Warnings {
-		s.board.add(api.Event{Step: "boot", Message: w, Warning: true})
+		s.board.add(api.Event{Phase: "boot", Message: w, Warning: true})
 	}
 	t.mark("accelerator", how.StartedAt) // the choice of one, with what was tried in vain
 	if !how.FirstOutput.IsZero() {

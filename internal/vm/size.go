@@ -50,7 +50,7 @@ func size(s *Spec, p api.Progress) error {
 			"leave --disk out for the size of the image")
 	}
 	s.DiskBytes += (diskAlignment - s.DiskBytes%diskAlignment) % diskAlignment
-	p.Say("resources", fmt.Sprintf("%d CPUs, %d MiB of memory, %.1f GiB disk", s.CPUs, s.MemoryMiB, float64(s.DiskBytes)/(1<<30)))
+	p.Note("resources", fmt.Sprintf("%d CPUs, %d MiB of memory, %.1f GiB disk", s.CPUs, s.MemoryMiB, float64(s.DiskBytes)/(1<<30)))
 	return nil
 }
 
