@@ -16,6 +16,7 @@ import (
 	"aead.dev/minisign"
 
 	"banger/internal/api"
+	"banger/internal/vmm"
 )
 
 // TestCatalog goes the whole way of a bundle: one makes and signs it, another
@@ -112,9 +113,12 @@ func TestRecipe(t *testing.T) {
 	if h.try(t, "catalog", "show", "debian-bookworm").code != 0 {
 		t.Fatal("there is no debian-bookworm")
 	}
-	if out := h.banger(t, "vm", "run", "debian-bookworm", "--", "sh", "-c", `. /etc/os-release; echo $VERSION_CODENAME; cat /proc/1/comm; ls -l /usr/bin/sudo | cut -c-10`); out != "bookworm\nsystemd\n-rwsr-xr-x\n" {
-		t.Errorf("in the VM: %q", out)
+	out := h.banger(t, "vm", "run", "--name", "own", "debian-bookworm", "--", "sh", "-c",
+		`. /etc/os-release; echo $VERSION_CODENAME; cat /proc/1/comm; ls -l /usr/bin/sudo | cut -c-10; hostname; tail -n1 /etc/resolv.conf`)
+	if want := "bookworm\nsystemd\n-rwsr-xr-x\nown\nnameserver " + vmm.GuestDNS + "\n"; out != want {
+		t.Errorf("in the VM: %q, want %q", out, want)
 	}
+	h.banger(t, "vm", "rm", "--force", "own")
 	before := show[api.Image](t, h, "image", "debian-bookworm")
 	h.banger(t, "image", "pull", "debian-bookworm")
 	if after := show[api.Image](t, h, "image", "debian-bookworm"); after.ID != before.ID && after.Digest == before.Digest {

@@ -82,6 +82,19 @@ func TestPruneSystem(t *testing.T) {
 	d.sound()
 }
 
+// A dry run tells what the real one frees, of files that an image and its kernel
+// share as well.
+func TestPruneDryRunIsTrue(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("only")
+	var would, did []api.Pruned
+	d.stream("system.prune", api.Prune{All: true, DryRun: true}, &would)
+	d.stream("system.prune", api.Prune{All: true}, &did)
+	if !slices.Equal(would, did) || len(did) != 2 || did[1].Kind != "kernel" || did[1].FreedBytes == 0 {
+		t.Errorf("a dry run says %+v, the real one %+v; want the same image and kernel", would, did)
+	}
+}
+
 func TestCheckSystem(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

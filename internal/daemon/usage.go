@@ -76,7 +76,8 @@ func isStaging(name string) bool {
 // prune removes what nothing names, and with req.All what nothing uses: images,
 // kernels and blobs. VMs are never removed.
 func (d *daemon) prune(ctx context.Context, req api.Prune, p api.Progress) ([]api.Pruned, error) {
-	pruned, err := d.images.Prune(ctx, req)
+	var tally du.Tally // a kernel may share its files with images that go, too
+	pruned, err := d.images.Prune(ctx, req, &tally)
 	if err != nil {
 		return pruned, err
 	}
@@ -98,7 +99,7 @@ func (d *daemon) prune(ctx context.Context, req api.Prune, p api.Progress) ([]ap
 			blobs[l.Digest] = true
 		}
 	}
-	more, err := d.kernels.Prune(ctx, req, func(name string) bool { return kernels[name] })
+	more, err := d.kernels.Prune(ctx, req, &tally, func(name string) bool { return kernels[name] })
 	if pruned = append(pruned, more...); err != nil {
 		return pruned, err
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"banger/internal/api"
+	"banger/internal/du"
 	"banger/internal/kernel"
 )
 
@@ -24,7 +25,9 @@ func (d *daemon) routes() *server {
 	call(s, "image.list", "List the images, newest first", func(ctx context.Context, _ none) ([]api.Image, error) { return d.images.List(ctx) })
 	call(s, "image.show", "Show an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Show(ctx, req.Name) })
 	call(s, "image.rm", "Remove a name of an image, and with its last one the image", d.removeImage)
-	call(s, "image.prune", "Remove images that nothing uses", d.images.Prune)
+	call(s, "image.prune", "Remove images that nothing uses", func(ctx context.Context, req api.Prune) ([]api.Pruned, error) {
+		return d.images.Prune(ctx, req, new(du.Tally))
+	})
 
 	c := d.images.Catalogs
 	call(s, "catalog.list", "List the images that can be pulled by name", func(context.Context, none) ([]api.CatalogEntry, error) { return c.Images() })

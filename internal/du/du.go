@@ -64,6 +64,9 @@ func (t *Tally) Add(path string) (freed int64, err error) {
 	return freed, err
 }
 
+// Reset forgets what was added: it has been removed, and is not met again.
+func (t *Tally) Reset() { t.names = nil }
+
 // walk calls each for all regular files below path. Others may remove what it
 // walks over.
 func walk(path string, each func(inode, *syscall.Stat_t)) error {

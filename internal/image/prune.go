@@ -15,16 +15,15 @@ import (
 
 // Prune removes images that no VM uses: those without a name, and with req.All
 // the others too; and what is left of images in the making. It returns what went,
-// or what would go.
-func (s *Store) Prune(ctx context.Context, req api.Prune) ([]api.Pruned, error) {
+// or what would go: tally knows what went before, and learns of this.
+func (s *Store) Prune(ctx context.Context, req api.Prune, tally *du.Tally) ([]api.Pruned, error) {
 	pruned := []api.Pruned{}
 	images, err := s.Rows.UnusedImages(ctx)
 	if err != nil {
 		return pruned, err
 	}
-	var tally du.Tally
 	for _, img := range images {
-		one, err := s.pruneImage(ctx, img.ID, req, &tally)
+		one, err := s.pruneImage(ctx, img.ID, req, tally)
 		if err != nil {
 			return pruned, fmt.Errorf("prune image %s: %w", display(img), err)
 		}
@@ -35,7 +34,7 @@ func (s *Store) Prune(ctx context.Context, req api.Prune) ([]api.Pruned, error) 
 		return pruned, err
 	}
 	for _, id := range ids.staging {
-		one, err := s.pruneStaging(id, req, &tally)
+		one, err := s.pruneStaging(id, req, tally)
 		if err != nil {
 			return pruned, fmt.Errorf("prune %s: %w", id+stagingSuffix, err)
 		}
@@ -63,7 +62,7 @@ func (s *Store) pruneImage(ctx context.Context, id string, req api.Prune, tally 
 		return nil, err
 	}
 	if !req.DryRun {
-		*tally = du.Tally{} // what goes now is not met again
+		tally.Reset()
 		if err := s.drop(ctx, img); errors.Is(err, api.ErrInUse) {
 			return nil, nil
 		} else if err != nil {
@@ -75,7 +74,7 @@ func (s *Store) pruneImage(ctx context.Context, id string, req api.Prune, tally 
 
 // DropUnused removes the images that were replaced and that no VM uses any more.
 func (s *Store) DropUnused(ctx context.Context) error {
-	_, err := s.Prune(ctx, api.Prune{})
+	_, err := s.Prune(ctx, api.Prune{}, new(du.Tally))
 	return err
 }
 
@@ -92,7 +91,7 @@ func (s *Store) pruneStaging(id string, req api.Prune, tally *du.Tally) ([]api.P
 	}
 	freed, err := tally.Add(path)
 	if err == nil && !req.DryRun {
-		*tally = du.Tally{}
+		tally.Reset()
 		err = os.RemoveAll(path)
 	}
 	return []api.Pruned{{Kind: "staging", Name: filepath.Base(path), FreedBytes: freed}}, err

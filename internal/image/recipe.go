@@ -89,8 +89,9 @@ func recipeArgs(r api.CatalogApt, sources []string) []string {
 	args := []string{
 		"--variant=minbase", "--format=tar",
 		"--aptopt=Acquire::Languages \"none\"", "--aptopt=Acquire::Retries \"3\"",
-		// Host keys that all its VMs would share; the agent makes each its own.
-		`--customize-hook=rm -f "$1"/etc/ssh/ssh_host_*`,
+		// Host keys that all its VMs would share, and this machine's name and name
+		// servers, which are copied in: the agent gives each VM its own.
+		`--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname "$1"/etc/resolv.conf`,
 	}
 	if len(r.Packages) > 0 {
 		args = append(args, "--include="+strings.Join(r.Packages, ","))

@@ -19,7 +19,7 @@ func TestRecipeArgs(t *testing.T) {
 	got := recipeArgs(api.CatalogApt{Suite: "bookworm", Packages: []string{"systemd-sysv", "udev"}}, []string{"/s/0.sources", "/s/1.list"})
 	want := []string{
 		"--variant=minbase", "--format=tar", `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
-		`--customize-hook=rm -f "$1"/etc/ssh/ssh_host_*`, "--include=systemd-sysv,udev", "bookworm", "-", "/s/0.sources", "/s/1.list",
+		`--customize-hook=rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname "$1"/etc/resolv.conf`, "--include=systemd-sysv,udev", "bookworm", "-", "/s/0.sources", "/s/1.list",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -91,14 +91,14 @@ func (s *Store) checkKernel(e fs.DirEntry, c *api.Checkup) {
 }
 
 // Prune removes leftovers that nobody works in, and with r.All the kernels that
-// are neither the default nor used. It returns what went, or what would go.
-func (s *Store) Prune(ctx context.Context, r api.Prune, used func(name string) bool) ([]api.Pruned, error) {
+// are neither the default nor used. It returns what went, or what would go:
+// tally knows what went before, and learns of this.
+func (s *Store) Prune(ctx context.Context, r api.Prune, tally *du.Tally, used func(name string) bool) ([]api.Pruned, error) {
 	pruned := []api.Pruned{}
-	var tally du.Tally
 	remove := func(kind, name string, gone func() error) error {
 		freed, err := tally.Add(filepath.Join(s.Dir, name))
 		if err == nil && !r.DryRun {
-			tally = du.Tally{} // what goes now is not met again
+			tally.Reset()
 			err = gone()
 		}
 		if err != nil {

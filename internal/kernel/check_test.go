@@ -94,7 +94,7 @@ func TestWhatIsBeingMadeIsNoLeftover(t *testing.T) {
 	if err := s.Check(t.Context(), &c); err != nil || len(c.Problems) != 0 {
 		t.Errorf("check: %+v, %v", c.Problems, err)
 	}
-	if pruned, err := s.Prune(t.Context(), api.Prune{}, nil); err != nil || len(pruned) != 0 {
+	if pruned, err := s.Prune(t.Context(), api.Prune{}, new(du.Tally), nil); err != nil || len(pruned) != 0 {
 		t.Errorf("prune: %+v, %v", pruned, err)
 	}
 	if err := st.remove(); err != nil {
@@ -111,7 +111,7 @@ func TestPrune(t *testing.T) {
 	used := func(name string) bool { return name == "b" }
 	prune := func(r api.Prune) (names []string, freed int64) {
 		t.Helper()
-		pruned, err := s.Prune(t.Context(), r, used)
+		pruned, err := s.Prune(t.Context(), r, new(du.Tally), used)
 		if err != nil {
 			t.Fatal(err)
 		}
