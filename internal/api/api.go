@@ -33,6 +33,7 @@ type Image struct {
 	Source   Source      `json:"source"`
 	Added    []AddedFile `json:"added,omitempty"` // what we put into it; missing too when an older build made it
 	Warnings []Warning   `json:"warnings,omitempty"`
+	Phases   []Phase     `json:"phases,omitempty"` // how long each step of making it took; not kept, only a pull says it
 }
 
 // Process is what an image runs and how, from the OCI image config

@@ -40,6 +40,10 @@ func (b *published) unpack(ctx context.Context, path string, img *api.Image, p a
 	if err != nil {
 		return err
 	}
+	if p, err = sumUp([]oci.Layer{l}, p); err != nil {
+		return err
+	}
+	t := newTimeline()
 	r, err := l.Open(ctx, p)
 	if err != nil {
 		return err
@@ -63,10 +67,13 @@ func (b *published) unpack(ctx context.Context, path string, img *api.Image, p a
 			return err
 		}
 	}
-	p.Say("disk", "flushing to the host's disk")
+	t.mark("unpack", waiting(r.Waited()))
+	p.Say("flush", "flushing to the host's disk")
 	if err := disk.Sync(); err != nil {
 		return err
 	}
+	t.mark("flush")
+	img.Phases = append(img.Phases, t.phases...)
 	info, err := disk.Stat()
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type Disk struct {
 	ModTime   time.Time // of the file
 	Added     []api.AddedFile
 	Warnings  []api.Warning
+	Phases    []api.Phase // how long it took
 }
 
 // ConvertFile writes the image as a file system to path: to a temporary file
@@ -63,10 +64,13 @@ func ConvertFile(ctx context.Context, src *oci.Image, path string, o Options, p 
 		return disk, err
 	}
 	if o.Sync {
-		p.Say("disk", "flushing to the host's disk")
+		t := newTimeline()
+		p.Say("flush", "flushing to the host's disk")
 		if err := f.Sync(); err != nil {
 			return disk, err
 		}
+		t.mark("flush")
+		disk.Phases = append(disk.Phases, t.phases...)
 	}
 	return disk, os.Rename(tmp, path)
 }
@@ -93,16 +97,24 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 		return disk, err
 	}
 
-	ctx, cancel := context.WithCancel(ctx)
-	fetched := make(chan error, 1)
-	go func() { fetched <- src.Prefetch(ctx, p) }()
-	// What a layer could not be fetched for is the error of reading it.
-	defer func() { cancel(); <-fetched }() //nolint:errcheck // see above
-
-	tree := rootfs.New(rootfs.Options{Time: created})
-	if err := applyAll(ctx, tree, src.Layers, w, p); err != nil {
+	sums, err := sumUp(src.Layers, p)
+	if err != nil {
 		return disk, err
 	}
+
+	t := newTimeline()
+	ctx, cancel := context.WithCancel(ctx)
+	fetch := prefetch(ctx, src, sums)
+	// What a layer could not be fetched for is the error of reading it.
+	defer func() { cancel(); <-fetch }()
+
+	tree := rootfs.New(rootfs.Options{Time: created})
+	waited, err := applyAll(ctx, tree, src.Layers, w, sums)
+	if err != nil {
+		return disk, err
+	}
+	t.mark("convert", waiting(waited), api.Phase{Name: "fetch", Duration: <-fetch})
+	p.Say("finish", "writing names and metadata")
 	if err := addFiles(tree, files, created, w); err != nil {
 		return disk, err
 	}
@@ -116,7 +128,8 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	if err != nil {
 		return disk, err
 	}
-	return Disk{SizeBytes: info.Size(), ModTime: info.ModTime(), Added: added(files), Warnings: warnings(tree)}, nil
+	t.mark("finish")
+	return Disk{SizeBytes: info.Size(), ModTime: info.ModTime(), Added: added(files), Warnings: warnings(tree), Phases: t.phases}, nil
 }
 
 // identity gives the disk names of its own that are the same wherever it is

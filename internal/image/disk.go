@@ -9,11 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/docker/go-units"
 
 	"banger/ext4"
 	"banger/internal/agent"
@@ -31,10 +30,11 @@ func (s sink) WriteContent(r io.Reader, size int64) (rootfs.Content, error) {
 
 // applyAll streams the layers into the tree, base first, and their contents into
 // the disk. The next layer is open while one is read: another processor inflates
-// it ahead, within bounds, and the bytes on the disk do not depend on it.
-func applyAll(ctx context.Context, tree *rootfs.Tree, layers []oci.Layer, w *ext4.Writer, p api.Progress) error {
+// it ahead, within bounds, and the bytes on the disk do not depend on it. It
+// returns how long it had to wait for downloads.
+func applyAll(ctx context.Context, tree *rootfs.Tree, layers []oci.Layer, w *ext4.Writer, p api.Progress) (waited time.Duration, err error) {
 	type opened struct {
-		r   io.ReadCloser
+		r   *oci.Stream
 		err error
 	}
 	open := func(i int) (o opened) {
@@ -46,19 +46,37 @@ func applyAll(ctx context.Context, tree *rootfs.Tree, layers []oci.Layer, w *ext
 	for i, next := 0, open(0); i < len(layers); i++ {
 		this := next
 		if this.err != nil {
-			return this.err
+			return waited, this.err
 		}
 		next = open(i + 1)
-		p.Say("layer", fmt.Sprintf("layer %d of %d, %s", i+1, len(layers), units.BytesSize(float64(layers[i].Size))))
-		err := errors.Join(tree.Apply(layers[i].Digest, this.r, sink{w}), this.r.Close())
+		err = errors.Join(tree.Apply(layers[i].Digest, this.r, sink{w}), this.r.Close())
 		if err != nil && next.r != nil {
 			err = errors.Join(err, next.r.Close())
 		}
 		if err != nil {
-			return err
+			return waited, err
 		}
+		waited += this.r.Waited()
 	}
-	return nil
+	return waited, nil
+}
+
+// prefetch starts to fetch what is not cached, and gives on the channel, which it
+// closes, how long that took; 0 when there was nothing to be done, or it failed.
+func prefetch(ctx context.Context, src *oci.Image, p api.Progress) <-chan time.Duration {
+	done := make(chan time.Duration, 1)
+	began := time.Now()
+	go func() {
+		defer close(done)
+		missing := slices.ContainsFunc(src.Layers, func(l oci.Layer) bool {
+			cached, err := l.Cached()
+			return err != nil || cached < l.Size
+		})
+		if err := src.Prefetch(ctx, p); err == nil && missing {
+			done <- time.Since(began)
+		}
+	}()
+	return done
 }
 
 // addFiles puts files on top of the tree, as a last layer would: through links

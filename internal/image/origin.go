@@ -126,5 +126,6 @@ func (l *layers) resolve(ctx context.Context, img *api.Image, p api.Progress) (e
 func (l *layers) write(ctx context.Context, path string, img *api.Image, p api.Progress) error {
 	disk, err := ConvertFile(ctx, l.src, path, l.disk, p)
 	img.SizeBytes, img.RootfsModTime, img.Added, img.Warnings = disk.SizeBytes, disk.ModTime, disk.Added, disk.Warnings
+	img.Phases = append(img.Phases, disk.Phases...)
 	return err
 }

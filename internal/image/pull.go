@@ -32,6 +32,7 @@ func (s *Store) Pull(ctx context.Context, req api.ImagePull, p api.Progress) (ap
 
 // pull reads from top to bottom as what a pull is.
 func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.Progress) (img api.Image, err error) {
+	t := newTimeline()
 	name := req.Name
 	free, err := s.lock(ctx, name)
 	if err != nil {
@@ -61,9 +62,12 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 	if err := from.find(ctx, stage.dir, &img, p); err != nil {
 		return img, err
 	}
+	t.mark("resolve")
 	if known && upToDate(old, img, req) {
 		p.Note("image", fmt.Sprintf("%s is up to date", name))
-		return s.Show(ctx, old.ID)
+		img, err = s.Show(ctx, old.ID)
+		img.Phases = t.phases
+		return img, err
 	}
 	// The kernel is staged first: a kernel that does not exist should not cost a
 	// download.
@@ -71,16 +75,20 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
+	t.mark("kernel")
 	disk := filepath.Join(stage.dir, rootfsFile)
 	if err := from.write(ctx, disk, &img, p); err != nil {
 		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
+	t.add(img.Phases)
 
 	img.AllocatedBytes, img.CreatedAt = allocated(disk), time.Now().UTC()
 	kernelPaths(&img, kernel, stage.final)
 	if err := stage.publish(ctx, img); err != nil {
 		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}
+	t.mark("publish")
+	img.Phases = t.phases
 	noKernel(img, p)
 	if err := s.DropUnused(context.WithoutCancel(ctx)); err != nil {
 		// The new image is whole; the next start tries again.

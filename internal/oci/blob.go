@@ -29,6 +29,8 @@ type blobReader interface {
 	// damaged is told that what was read is not what it should be. It drops the
 	// file if it is ours, and returns err with what it did.
 	damaged(err error) error
+	// waited returns how long Read has waited for bytes that were not here yet.
+	waited() time.Duration
 }
 
 // object names a blob in errors.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +17,9 @@ type follower struct {
 	ctx    context.Context //nolint:containedctx // of the whole reading: a Reader is given none
 	blob   *cachedBlob
 	offset int64
-	file   *os.File // nil until there is something to read
-	writer *flight  // whose file that is
+	idle   stopwatch // runs while it waits for bytes to come
+	file   *os.File  // nil until there is something to read
+	writer *flight   // whose file that is
 }
 
 func (b *cachedBlob) open(ctx context.Context) (blobReader, error) {
@@ -45,13 +47,24 @@ func (r *follower) Read(p []byte) (int, error) {
 		case whole:
 			return 0, io.EOF
 		}
-		select {
-		case <-changed:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
+		if err := r.wait(changed); err != nil {
+			return 0, err
 		}
 	}
 }
+
+func (r *follower) wait(changed chan struct{}) error {
+	r.idle.start()
+	defer r.idle.stop()
+	select {
+	case <-changed:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+func (r *follower) waited() time.Duration { return r.idle.read() }
 
 // state returns how many bytes there are, with file open if that is beyond offset.
 func (r *follower) state() (limit int64, whole bool, changed chan struct{}, err error) {

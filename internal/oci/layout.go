@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -98,5 +99,7 @@ func (b fileBlob) open(context.Context) (blobReader, error) {
 }
 
 type fileReader struct{ *os.File }
+
+func (f fileReader) waited() time.Duration { return 0 }
 
 func (f fileReader) damaged(err error) error { return fmt.Errorf("%s: %w", f.Name(), err) }

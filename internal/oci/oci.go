@@ -150,6 +150,16 @@ func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
 	return group.Wait()
 }
 
+// Cached returns how many of the layer's bytes need no download.
+func (l Layer) Cached() (int64, error) {
+	b, ok := l.blob.(*cachedBlob)
+	if !ok {
+		return l.Size, nil
+	}
+	missing, err := b.cache.missing(b.desc)
+	return l.Size - missing, err
+}
+
 // reserve fails at once when the disk has no room for what is missing.
 func reserve(layers []Layer) error {
 	var c cache

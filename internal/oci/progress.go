@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"sync"
 	"time"
 
 	"banger/internal/api"
@@ -9,7 +10,7 @@ import (
 // progressPeriod is the least time between two reports of one count.
 const progressPeriod = 200 * time.Millisecond
 
-// meter reports a count of bytes, not too often.
+// meter reports a count of bytes: its start, and then not too often.
 type meter struct {
 	progress    api.Progress
 	phase, id   string
@@ -18,7 +19,7 @@ type meter struct {
 }
 
 func newMeter(p api.Progress, phase, id string, total int64) *meter {
-	return &meter{progress: p, phase: phase, id: id, total: total, last: time.Now()}
+	return &meter{progress: p, phase: phase, id: id, total: total}
 }
 
 func (m *meter) add(n int64) {
@@ -31,3 +32,32 @@ func (m *meter) add(n int64) {
 
 // end makes the last report.
 func (m *meter) end() { m.progress.Count(m.phase, m.id, m.done, m.total) }
+
+// stopwatch measures how long something has lasted in all.
+type stopwatch struct {
+	mu    sync.Mutex // guards all below
+	since time.Time  // when it was started; zero when it does not run
+	total time.Duration
+}
+
+func (w *stopwatch) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = time.Now()
+}
+
+func (w *stopwatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.total, w.since = w.total+time.Since(w.since), time.Time{}
+}
+
+// read returns the time in all, also while it runs.
+func (w *stopwatch) read() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since.IsZero() {
+		return w.total
+	}
+	return w.total + time.Since(w.since)
+}

@@ -9,25 +9,34 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"banger/internal/api"
 )
 
-// stream is the uncompressed tar stream of a layer. Each stage is a goroutine:
+// Stream is the uncompressed tar stream of a layer. Each stage is a goroutine:
 //
 //	blob, sha256 -> inflate -> sha256 -> Read
 //
 // A stage ends its output only when all before it have found their sums right, so
 // the end of the last is the verdict of all. An error of any stage ends the
 // group's context, and is its cause.
-type stream struct {
+type Stream struct {
 	layer  Layer
+	raw    blobReader
 	in     pipeReader
 	cancel context.CancelFunc
 	group  *errgroup.Group
 	ended  bool // by io.EOF
+
+	stored   atomic.Int64 // bytes that inflate has been given
+	inflated atomic.Int64 // bytes that it made of them
+	taken    int64        // bytes that Read has returned
+	progress *meter
+	waited   time.Duration
 }
 
 // Open starts to read the layer, downloading it if need be, and returns its
@@ -38,8 +47,8 @@ type stream struct {
 //
 // Inflating runs ahead of Read by up to [Options.ReadAhead], so whoever opens the
 // next layer early has it inflated on another processor. p is called from other
-// goroutines.
-func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) {
+// goroutines. It counts what has been read from the stream, and not what is ahead.
+func (l Layer) Open(ctx context.Context, p api.Progress) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	raw, err := l.blob.open(ctx)
@@ -50,27 +59,59 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (io.ReadCloser, error) 
 	stored := newPipe(8)
 	inflated := newPipe(max(2, int(l.readAhead/chunkSize)))
 	checked := inflated.next()
-	s := &stream{layer: l, cancel: cancel, group: group, in: pipeReader{ctx: ctx, pipe: checked}}
+	s := &Stream{
+		layer: l, raw: raw, cancel: cancel, group: group, in: pipeReader{ctx: ctx, pipe: checked},
+		progress: newMeter(p, api.PhaseConvert, l.Digest, l.Size),
+	}
 	group.Go(func() error { return l.blob.fetch(ctx, p) })
 	group.Go(func() error {
 		defer raw.Close()
-		return l.readStored(ctx, raw, stored, newMeter(p, api.PhaseConvert, l.Digest, l.Size))
+		return s.readStored(ctx, stored)
 	})
-	group.Go(func() error { return l.inflate(ctx, stored, inflated) })
+	group.Go(func() error { return s.inflate(ctx, stored, inflated) })
 	group.Go(func() error { return l.checkDiffID(ctx, inflated, checked) })
 	return s, nil
 }
 
 // Read implements [io.Reader].
-func (s *stream) Read(p []byte) (int, error) {
+func (s *Stream) Read(p []byte) (int, error) {
+	if len(s.in.rest) > 0 { // does not block
+		n, err := s.in.Read(p)
+		s.taken += int64(n)
+		return n, err
+	}
+	before := s.raw.waited()
 	n, err := s.in.Read(p)
+	s.waited += s.raw.waited() - before
+	s.report(err)
+	s.taken += int64(n)
 	s.ended = s.ended || err == io.EOF
 	return n, err
 }
 
+// report counts what has been read, in bytes as they are stored: their share of
+// what was inflated so far is as large as that of what has been read.
+func (s *Stream) report(err error) {
+	done := s.progress.done
+	if inflated := s.inflated.Load(); inflated > 0 {
+		done = max(done, int64(float64(s.stored.Load())*float64(s.taken)/float64(inflated)))
+	}
+	switch {
+	case err == io.EOF && !s.ended:
+		s.progress.done = s.layer.Size
+		s.progress.end()
+	case err == nil:
+		s.progress.add(min(done, s.layer.Size) - s.progress.done)
+	}
+}
+
+// Waited returns how long Read has waited for a download, so far: while it
+// inflated what had come it did not.
+func (s *Stream) Waited() time.Duration { return s.waited }
+
 // Close ends the stream. After io.EOF its error is one of keeping the blob in the
 // cache.
-func (s *stream) Close() error {
+func (s *Stream) Close() error {
 	s.cancel()
 	err := s.group.Wait()
 	if !s.ended || errors.Is(err, context.Canceled) {
@@ -80,23 +121,23 @@ func (s *stream) Close() error {
 }
 
 // readStored verifies the stored bytes.
-func (l Layer) readStored(ctx context.Context, r blobReader, out *pipe, m *meter) error {
+func (s *Stream) readStored(ctx context.Context, out *pipe) error {
 	sum := sha256.New()
-	err := out.fill(ctx, r, func(chunk []byte) error {
+	err := out.fill(ctx, s.raw, func(chunk []byte) error {
 		sum.Write(chunk)
-		m.add(int64(len(chunk)))
+		s.stored.Add(int64(len(chunk)))
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if m.done != l.Size {
-		return r.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(m.done)))
+	l := s.layer
+	if n := s.stored.Load(); n != l.Size {
+		return s.raw.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(n)))
 	}
 	if got := digestText(sum); got != l.Digest {
-		return r.damaged(l.mismatch("digest", l.Digest, got))
+		return s.raw.damaged(l.mismatch("digest", l.Digest, got))
 	}
-	m.end()
 	close(out.full)
 	return nil
 }
@@ -104,29 +145,28 @@ func (l Layer) readStored(ctx context.Context, r blobReader, out *pipe, m *meter
 // inflate turns stored bytes into the tar stream. It reads them to their end,
 // whatever the compressed format says of its own: when they are wrong, that is
 // the error to report and not what it does to the decompressor.
-func (l Layer) inflate(ctx context.Context, in, out *pipe) error {
+func (s *Stream) inflate(ctx context.Context, in, out *pipe) error {
 	src := &pipeReader{ctx: ctx, pipe: in}
-	err := l.inflateTo(ctx, src, out)
+	err := s.inflateTo(ctx, src, out)
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("inflate %s %s: %w", l.object(), l.Digest, err)
+		return fmt.Errorf("inflate %s %s: %w", s.layer.object(), s.layer.Digest, err)
 	}
 	close(out.full)
 	return nil
 }
 
-func (l Layer) inflateTo(ctx context.Context, src io.Reader, out *pipe) error {
+func (s *Stream) inflateTo(ctx context.Context, src io.Reader, out *pipe) error {
 	r, err := inflate(src)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	var done int64
 	return out.fill(ctx, r, func(chunk []byte) error {
-		if done += int64(len(chunk)); done > l.maxBytes {
-			return fmt.Errorf("%w: it has more than %d bytes, the limit for one", api.ErrInvalid, l.maxBytes)
+		if s.inflated.Add(int64(len(chunk))) > s.layer.maxBytes {
+			return fmt.Errorf("%w: it has more than %d bytes, the limit for one", api.ErrInvalid, s.layer.maxBytes)
 		}
 		return nil
 	})

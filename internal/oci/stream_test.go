@@ -205,7 +205,7 @@ func TestLayerReadAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	in := r.(*stream).in.pipe
+	in := r.in.pipe
 	for start := time.Now(); len(in.full) < 15; time.Sleep(time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
 			t.Fatalf("only %d chunks are there", len(in.full))
@@ -286,22 +286,5 @@ func TestLayerTwice(t *testing.T) {
 		if _, err := readLayer(t, l, nil); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestProgressIsBounded(t *testing.T) {
-	t.Parallel()
-	var calls []api.Event
-	m := newMeter(func(e api.Event) { calls = append(calls, e) }, api.PhaseConvert, "x", 1000)
-	start := time.Now()
-	for range 1000 {
-		m.add(1)
-	}
-	m.end()
-	if limit := int(time.Since(start)/progressPeriod) + 1; len(calls) > limit {
-		t.Errorf("got %d events, want at most %d", len(calls), limit)
-	}
-	if last := calls[len(calls)-1]; last.Done != 1000 || last.Total != 1000 || last.Phase != api.PhaseConvert || last.ID != "x" {
-		t.Errorf("last event is %+v", last)
 	}
 }
