@@ -397,6 +397,32 @@ func TestNotMountableBeforeClose(t *testing.T) {
 	}
 }
 
+// What is in the file goes, and a file without anything in it is left alone:
+// truncated to nothing, it would be written to the disk when it is closed.
+func TestDiscards(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[int]bool{0: false, 1: true, 5 * mib: true} {
+		f := &truncated{memory: memory{bytes.Repeat([]byte{1}, before)}}
+		if _, err := NewWriter(f, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if f.toNothing != want || len(f.b) != 0 {
+			t.Errorf("of %d bytes %d are left, truncated: %v, want %v", before, len(f.b), f.toNothing, want)
+		}
+	}
+}
+
+// truncated is a file that knows whether it was truncated to nothing.
+type truncated struct {
+	memory
+	toNothing bool
+}
+
+func (f *truncated) Truncate(size int64) error {
+	f.toNothing = f.toNothing || size == 0
+	return f.memory.Truncate(size)
+}
+
 // Whichever call to the file fails, its error comes back, again and again, and
 // there is no file system.
 func TestFailingFile(t *testing.T) {

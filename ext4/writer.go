@@ -3,6 +3,7 @@ package ext4
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -102,10 +103,20 @@ func NewWriter(f File, o Options) (*Writer, error) {
 			w.journal = newBlockMap(&w.lay, 0).take(w.lay.journal)
 		}
 	}
-	if err := f.Truncate(0); err != nil {
+	if err := empty(f); err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// empty discards what is in f. A file that is empty is not truncated: a Linux
+// file system would take that for the first half of an overwrite, and write all
+// of the file to the disk when it is closed (ext4(5), auto_da_alloc).
+func empty(f File) error {
+	if n, err := f.ReadAt(make([]byte, 1), 0); n == 0 && err == io.EOF { //nolint:errorlint // an io.ReaderAt returns this very one
+		return nil
+	}
+	return f.Truncate(0)
 }
 
 // fail makes err the result of every later call.
