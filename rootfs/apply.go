@@ -72,7 +72,7 @@ func isFormatError(err error) bool {
 
 // entries applies all entries of the archive.
 func (l *layer) entries() error {
-	for last := ""; ; last = l.header.Name {
+	for {
 		hdr, err := l.tar.Next()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -80,15 +80,23 @@ func (l *layer) entries() error {
 		case errors.Is(err, tar.ErrInsecurePath):
 			// With GODEBUG=tarinsecurepath=0; the header is good, and so is the path here.
 		case errors.Is(err, tar.ErrFieldTooLong):
-			return fmt.Errorf("entry after %s: %w: %w", quote(last), err, &LimitError{"bytes in a header (fixed)", maxPAX})
+			return fmt.Errorf("%s: %w: %w", l.next(), err, &LimitError{"bytes in a header (fixed)", maxPAX})
 		case err != nil:
-			return fmt.Errorf("entry after %s: %w", quote(last), err)
+			return fmt.Errorf("%s: %w", l.next(), err)
 		}
 		l.header = hdr
 		if err := l.entry(); err != nil {
 			return fmt.Errorf("entry %s: %w", quote(hdr.Name), err)
 		}
 	}
+}
+
+// next says which entry comes now, whose own name is not known yet.
+func (l *layer) next() string {
+	if l.header == nil {
+		return "first entry"
+	}
+	return "entry after " + quote(l.header.Name)
 }
 
 // entry applies the current entry.

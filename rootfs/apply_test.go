@@ -235,56 +235,6 @@ func TestSinkGetsContentInStreamOrder(t *testing.T) {
 	}
 }
 
-// rename patches a header that archive/tar would not write, with its checksum.
-func rename(t *testing.T, stream []byte, from, to string) []byte {
-	t.Helper()
-	at := bytes.Index(stream, []byte(from))
-	if at < 0 || len(from) != len(to) {
-		t.Fatalf("cannot replace %q by %q", from, to)
-	}
-	copy(stream[at:], to)
-	header := stream[at&^511:][:512]
-	copy(header[148:156], "        ")
-	sum := 0
-	for _, b := range header {
-		sum += int(b)
-	}
-	copy(header[148:156], fmt.Sprintf("%06o\x00 ", sum))
-	return stream
-}
-
-func TestRegularFileWhoseNameEndsInASlash(t *testing.T) {
-	t.Parallel()
-	tree := New(Options{})
-	stream := rename(t, archive(t, file("d/f_", "x").as(tar.FormatUSTAR)), "d/f_", "d/f/")
-	if err := tree.Apply("", bytes.NewReader(stream), memory{}); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := list(tree), lines(`d/ 755
-		d/f 644 "x"`); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
-
-func TestNameWithNUL(t *testing.T) {
-	t.Parallel()
-	// A sparse file without data: a map of no entries, and a name that archive/tar does not check.
-	e := file("f", "").pax("comment", "GNU.sparse.major=1")
-	stream := archive(t, e)
-	records := ""
-	for _, r := range []string{"GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.numblocks=0", "GNU.sparse.size=0", "GNU.sparse.name=a\x00b"} {
-		records += fmt.Sprintf("%d %s\n", len(r)+4, r)
-	}
-	size := fmt.Sprintf("%011o", len(records))
-	copy(stream[124:], size)
-	copy(stream[512:1024], records+strings.Repeat("\x00", 512-len(records)))
-	stream = rename(t, stream, size, size)
-	err := New(Options{}).Apply("", bytes.NewReader(stream), memory{})
-	if err == nil || !strings.Contains(err.Error(), "has a NUL") {
-		t.Errorf("got %v, want an error that names the NUL", err)
-	}
-}
-
 func TestInsecurePathIsNoError(t *testing.T) {
 	t.Setenv("GODEBUG", "tarinsecurepath=0")
 	tree, err := apply(t, []entry{file("../a", "a"), file("/b", "b"), hide("../.wh.c"), file("d", "d")})

@@ -44,7 +44,7 @@ const intro = `# Layers: the conformance table
 What becomes of OCI layers in banger, case by case. Each row is a test: the layers are applied by package ` + "`rootfs`" + `,
 and the result is the column *banger*. %s of root runs the same layers, and the test fails when its
 result is not what the last column says. Of %d cases umoci gives the same in %d and something else in %d; %d
-depend on the machine that it runs on.
+are not compared, for the reason that they give.
 
 - *Layers* are numbered, base first, and list their entries in the order of the archive. ` + "`l = f`" + ` is a hard link to f,
   ` + "`l -> f`" + ` a symlink. A result lists the tree: what of it is root:root, 1970-01-01 and without extended attributes says
@@ -194,13 +194,17 @@ func (e entry) records() []string {
 
 // code returns text as Markdown's code within a table, with what is too long left out.
 func code(text string) string {
+	return "`" + strings.NewReplacer("|", `\|`, "`", "'").Replace(abbreviate(text)) + "`"
+}
+
+func abbreviate(text string) string {
 	text = repeats.ReplaceAllStringFunc(text, func(run string) string {
 		return fmt.Sprintf("%s{%d}", run[:1], len(run))
 	})
 	if len(text) > 200 {
 		text = fmt.Sprintf("%s … (%d bytes)", text[:50], len(text))
 	}
-	return "`" + strings.NewReplacer("|", `\|`, "`", "'").Replace(text) + "`"
+	return text
 }
 
 // repeats matches runs of one letter; Go's expressions know no back-references.

@@ -22,11 +22,6 @@ type entry struct {
 	note string // what the document says of it; "": a line as in a listing
 }
 
-// raw is what archive/tar would not write.
-func raw(note string, blocks ...[]byte) entry {
-	return entry{raw: bytes.Join(blocks, nil), note: note}
-}
-
 func newEntry(typeflag byte, name string, mode int64) entry {
 	return entry{Header: tar.Header{Typeflag: typeflag, Name: name, Mode: mode, ModTime: time.Unix(0, 0)}}
 }
@@ -186,7 +181,7 @@ func (it item) String() string {
 		line += fmt.Sprintf(" @%d:%d", it.uid, it.gid)
 	}
 	if !it.mode.IsDir() && !it.mtime.Equal(time.Unix(0, 0)) {
-		line += fmt.Sprintf(" t=%d.%09d", it.mtime.Unix(), it.mtime.Nanosecond())
+		line += " t=" + seconds(it.mtime)
 	}
 	if !it.mode.IsDir() && it.nlink != 1 {
 		line += fmt.Sprintf(" links=%d", it.nlink)
@@ -195,6 +190,14 @@ func (it item) String() string {
 		line += fmt.Sprintf(" {%s=%q}", name, it.xattrs[name])
 	}
 	return line
+}
+
+// seconds returns a time as a PAX header has it.
+func seconds(t time.Time) string {
+	if sec, nsec := t.Unix(), t.Nanosecond(); sec < 0 && nsec > 0 {
+		return fmt.Sprintf("-%d.%09d", -sec-1, 1e9-nsec)
+	}
+	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
 // show returns a name as a listing has it: in quotes where it would be misread.
@@ -254,6 +257,17 @@ func warningKinds(tree *Tree) string {
 }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
+
+// parents is the listing of a path of directories.
+func parents(path string) string {
+	var b strings.Builder
+	for i, c := range path + "/" {
+		if c == '/' {
+			b.WriteString(path[:i] + "/ 755\n")
+		}
+	}
+	return b.String()
+}
 
 // chain returns the directory l00 and n symlinks l01 and so on, each to the one before.
 func chain(n int) []entry {

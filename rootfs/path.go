@@ -16,7 +16,8 @@ var (
 
 // split appends the components of a name in an archive to names. The name is
 // cleaned as text, as all runtimes do: "a/../b" is "b" even when a is a symlink.
-// clamped says that a ".." was above the root.
+// clamped says that a ".." was above the root. A whiteout is as long as the name
+// that it hides: a name of 255 bytes can be hidden as well.
 func split(names []string, name string) (_ []string, clamped bool, err error) {
 	if len(name) > maxPAX {
 		return nil, false, errTooLong
@@ -30,13 +31,13 @@ func split(names []string, name string) (_ []string, clamped bool, err error) {
 				clamped = true
 				continue
 			}
-			size -= 1 + len(names[len(names)-1])
+			size -= 1 + len(hides(names[len(names)-1]))
 			names = names[:len(names)-1]
 		default:
-			if err := checkName(part); err != nil {
+			if err := checkName(hides(part)); err != nil {
 				return nil, false, err
 			}
-			size += 1 + len(part)
+			size += 1 + len(hides(part))
 			names = append(names, part)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -185,6 +186,11 @@ func (t *Tree) add(path string, n *Node) error {
 	}
 	if len(names) == 0 {
 		return fmt.Errorf("the root is there already")
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, whiteoutPrefix) {
+			return fmt.Errorf("the name %s is a whiteout's", quote(name))
+		}
 	}
 	if n.IsDir() && n.dir != nil {
 		return fmt.Errorf("this directory has a name already")

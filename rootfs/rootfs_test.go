@@ -167,6 +167,7 @@ func TestAdd(t *testing.T) {
 		{"i", &Node{Mode: fs.ModeIrregular}, "of type"},
 		{"b", &Node{Mode: fs.ModeDevice, Major: 4096}, "device 4096:0"},
 		{"a\x00", &Node{}, "NUL"},
+		{"d/.wh.x", &Node{}, "whiteout's"},
 		{"x", &Node{Xattrs: map[string]string{strings.Repeat("x", 256): ""}}, "256 bytes"},
 	} {
 		err := tree.Add(bad.path, bad.node)

@@ -21,6 +21,16 @@ var rulesOfAttributes = []rule{
 			},
 			{name: "uid_too_large", layers: layers{{file("f", "").owner(1<<32, 0)}}, err: `entry "f": uid 4294967296`, umoci: `f 644 ""`, why: "it cuts the number"},
 			{name: "gid_negative", layers: layers{{file("f", "").owner(0, -2).as(tar.FormatGNU)}}, err: `gid -2`, umoci: `f 644 "" @0:4294967294`, why: "it cuts the number"},
+			{
+				name:   "owners_by_name",
+				layers: layers{{raw(`f 644 "" @7:8, uname "root", gname "daemon"`, block(tar.TypeReg, "f", 0, at(108, "0000007\x000000010"), at(265, "root"), at(297, "daemon")))}},
+				want:   `f 644 "" @7:8`,
+			},
+			{
+				name:   "owners_in_base_256",
+				layers: layers{{raw(`f 644 "" @4000000000:65536, in base 256`, block(tar.TypeReg, "f", 0, at(108, "\x80\x00\x00\x00\xee\x6b\x28\x00\x80\x00\x00\x00\x00\x01\x00\x00")))}},
+				want:   `f 644 "" @4000000000:65536`,
+			},
 		},
 	},
 	{
@@ -32,7 +42,7 @@ var rulesOfAttributes = []rule{
 				name:   "times",
 				layers: layers{{file("a", "").time(time.Unix(1, 123456789)), file("b", "").time(time.Unix(-2, 500000000)), symlink("s", "x").time(time.Unix(7, 8)), file("y2038", "").time(time.Unix(1<<33, 999999999))}},
 				want: `a 644 "" t=1.123456789
-					b 644 "" t=-2.500000000
+					b 644 "" t=-1.500000000
 					s -> x t=7.000000008
 					y2038 644 "" t=8589934592.999999999`,
 			},

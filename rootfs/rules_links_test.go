@@ -72,6 +72,33 @@ var rulesOfLinks = []rule{
 				layers: layers{{file("d/f", "x"), link("d/g", "d/f"), link("h", "d/f")}, {hide(".wh.d")}},
 				want:   `h 644 "x"`,
 			},
+			{
+				name:   "hard_link_to_a_lower_file_that_its_layer_replaces",
+				layers: layers{{file("f", "old")}, {link("l", "f"), file("f", "new")}},
+				want: `f 644 "new"
+		l 644 "old"`,
+			},
+			{
+				name:   "hard_link_is_cut_by_replacing_one_name",
+				layers: layers{{file("a", "x"), link("b", "a"), link("c", "a")}, {file("b", "y")}},
+				want: `a 644 "x" links=2
+		b 644 "y"
+		c = a`,
+			},
+			{
+				name:   "hard_link_entry_at_a_symlink",
+				layers: layers{{file("f", "x"), symlink("s", "f"), file("g", "y"), link("s", "g")}},
+				want: `f 644 "x"
+		g 644 "y" links=2
+		s = g`,
+			},
+			{
+				name:   "hard_link_with_a_size",
+				layers: layers{{file("f", "x"), raw("l = f, size 512, without content", block(tar.TypeLink, "l", 512, at(157, "f"), at(100, "0000000"))), file("g", "")}},
+				want: `f 644 "x" links=2
+		g 644 ""
+		l = f`,
+			},
 		},
 	},
 	{
@@ -110,6 +137,9 @@ var rulesOfLinks = []rule{
 		source: "layer.md, Hardlinks; link(2)",
 		rows: []row{
 			{name: "hard_link_to_a_directory", layers: layers{{dir("d"), link("l", "d")}}, err: "is a directory", umoci: "error"},
+			{name: "hard_link_to_a_directory_of_a_lower_layer", layers: layers{base, {link("l", "d/sub")}}, err: "is a directory"},
+			{name: "hard_link_to_the_root", layers: layers{{link("l", "/")}}, err: "is a directory"},
+			{name: "hard_link_to_a_directory_that_its_layer_hides", layers: layers{base, {hide(".wh.d"), link("l", "d")}}, err: "is a directory"},
 		},
 	},
 	{
@@ -155,6 +185,20 @@ var rulesOfLinks = []rule{
 				layers: layers{{file("f", "old")}, {hide(".wh.f"), file("f", "new"), link("l", "f")}},
 				want: `f 644 "new" links=2
 					l = f`,
+			},
+			{
+				name:   "hard_link_through_a_symlink_that_its_layer_hides",
+				layers: layers{{dir("usr"), file("usr/f", "x"), symlink("lib", "usr")}, {hide(".wh.lib"), link("g", "lib/f")}},
+				want: `g 644 "x" links=2
+		usr/ 755
+		usr/f = g`,
+				umoci: "error",
+				why:   "the target is gone",
+			},
+			{
+				name:   "hard_link_to_a_path_that_a_lower_layer_hides",
+				layers: layers{{file("old", "x")}, {hide(".wh.old")}, {link("new", "old")}},
+				err:    "not in the image",
 			},
 		},
 	},

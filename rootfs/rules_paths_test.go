@@ -54,6 +54,22 @@ var rulesOfPaths = []rule{
 					l -> .wh.x`,
 				why: "it leaves a reserved name in the tree",
 			},
+			{
+				name:   "written_through_a_symlink_that_a_directory_then_replaces",
+				layers: layers{{dir("usr"), symlink("lib", "usr"), file("lib/x", ""), dir("lib"), file("lib/y", "")}},
+				want: `lib/ 755
+		lib/y 644 ""
+		usr/ 755
+		usr/x 644 ""`,
+			},
+			{
+				name:   "directory_entry_through_a_symlinked_parent",
+				layers: layers{{dir("usr"), dir("usr/lib").mode(0o700), file("usr/lib/x", ""), symlink("s", "usr")}, {dir("s/lib").mode(0o711)}},
+				want: `s -> usr
+		usr/ 755
+		usr/lib/ 711
+		usr/lib/x 644 ""`,
+			},
 		},
 	},
 	{
@@ -103,6 +119,25 @@ var rulesOfPaths = []rule{
 				want: `f/ 755
 					f/g/ 755
 					f/g/x 644 "x"`,
+				warns: "parent-replaced",
+				umoci: "error",
+				why:   "mkdir fails",
+			},
+			{
+				name:   "parent_is_a_symlink_to_a_file",
+				layers: layers{{file("f", "x"), symlink("l", "f")}, {file("l/y", "y")}},
+				want: `f/ 755
+		f/y 644 "y"
+		l -> f`,
+				warns: "parent-replaced",
+				umoci: "error",
+				why:   "mkdir fails",
+			},
+			{
+				name:   "parent_is_a_device",
+				layers: layers{{device(tar.TypeChar, "null", 1, 3), file("null/x", "")}},
+				want: `null/ 755
+		null/x 644 ""`,
 				warns: "parent-replaced",
 				umoci: "error",
 				why:   "mkdir fails",
@@ -179,6 +214,22 @@ var rulesOfPaths = []rule{
 					b/c/d 644 "d"
 					y 644 "y"`,
 			},
+			{
+				name:   "empty_names",
+				layers: layers{{file("", "x"), symlink("", "/etc"), file("f", "")}},
+				want:   `f 644 ""`,
+				warns:  "entry-skipped",
+				umoci:  "error",
+				why:    "it refuses to change the type of the root",
+			},
+			{
+				name:   "slashes_at_the_end",
+				layers: layers{{symlink("s/", "t"), raw(`d/f/ 644 "x"`, block(tar.TypeReg, "d/f/", 1), data("x")), dir("e//")}},
+				want: `d/ 755
+		d/f 644 "x"
+		e/ 755
+		s -> t`,
+			},
 		},
 	},
 	{
@@ -212,9 +263,15 @@ var rulesOfPaths = []rule{
 			{name: "symlink_4096", layers: layers{{symlink("l", strings.Repeat("t/", 2048))}}, err: "4096 bytes, more than 4095", umoci: "error"},
 			{name: "symlink_empty", layers: layers{{symlink("l", "")}}, err: "without a target", umoci: "error"},
 			{name: "path_4096", layers: layers{{file(deep+"/"+long, "")}}, err: "longer than 4095", umoci: "error"},
-			{name: "path_4096_of_a_whiteout", layers: layers{{hide(deep + "/x/.wh." + long[:249])}}, err: "longer than 4095", umoci: "*", why: "nothing is there"},
+			{name: "path_4096_of_a_whiteout", layers: layers{{hide(deep + "/x/.wh." + long[:253])}}, err: "longer than 4095", umoci: "*", why: "nothing is there"},
 			{name: "path_4096_through_a_symlink", layers: layers{{symlink("l", deep), file("l/"+long+"/f", "")}}, err: "longer than 4095", umoci: "error"},
 			{name: "path_4096_of_a_file_through_a_symlink", layers: layers{{symlink("l", deep), file("l/"+long, "")}}, err: "longer than 4095", umoci: "error"},
+			{name: "name_with_nul", layers: layers{{raw(`{GNU.sparse.name="a\x00b"}`, pax("GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.numblocks=0", "GNU.sparse.size=0", "GNU.sparse.name=a\x00b"), block(tar.TypeReg, "f", 0))}}, err: "has a NUL"},
+			{
+				name:   "names_in_gnu_format",
+				layers: layers{{file(long, "").as(tar.FormatGNU), symlink("s", deep).as(tar.FormatGNU)}},
+				want:   long + " 644 \"\"\ns -> " + deep,
+			},
 		},
 	},
 }

@@ -102,6 +102,72 @@ var rulesOfWhiteouts = []rule{
 					f 644 "f"`,
 				why: "it looks at the last name only, and leaves a reserved name in the tree",
 			},
+			{
+				name:   "whiteout_as_the_specification_shows_it",
+				layers: layers{{dir("etc"), file("etc/my-app-config", "1"), dir("bin"), file("bin/my-app-binary", "2"), file("bin/my-app-tools", "3")}, {dir("etc/my-app.d"), file("etc/my-app.d/default.cfg", "4"), file("bin/my-app-tools", "5"), hide("etc/.wh.my-app-config")}},
+				want: `bin/ 755
+		bin/my-app-binary 644 "2"
+		bin/my-app-tools 644 "5"
+		etc/ 755
+		etc/my-app.d/ 755
+		etc/my-app.d/default.cfg 644 "4"`,
+			},
+			{
+				name:   "whiteout_with_content",
+				layers: layers{{file("f", "f"), file("g", "g")}, {file(".wh.f", "content")}},
+				want:   `g 644 "g"`,
+			},
+			{
+				name:   "whiteout_of_a_name_with_a_dot",
+				layers: layers{{file(".bashrc", ""), file(".opq", ""), file(".wh", ""), file("f", "")}, {hide(".wh..bashrc"), hide(".wh..opq"), hide(".wh..wh")}},
+				want:   `f 644 ""`,
+			},
+			{
+				name:   "whiteout_by_an_untidy_path",
+				layers: layers{base, {hide("./d//./.wh.low"), hide("/d/x/../.wh.other"), hide("../.wh.gone")}},
+				want: `d/ 755
+		d/sub/ 755
+		d/sub/deep 644 "deep"`,
+				warns: "path-clamped",
+			},
+			{
+				name:   "whiteout_of_the_longest_name",
+				layers: layers{{file(long, "")}, {hide(".wh." + long)}},
+			},
+			{name: "whiteout_of_a_name_too_long", layers: layers{{file("f", "")}, {hide(".wh.n" + long)}}, err: "256 bytes, more than 255"},
+			{
+				name:   "whiteout_of_the_longest_path",
+				layers: layers{{file(deep+"/x/"+long[:252], "")}, {hide(deep + "/x/.wh." + long[:252])}},
+				want:   parents(deep + "/x"),
+				umoci:  "*",
+				why:    "with the directory that it unpacks to, the path is too long",
+			},
+			{
+				name:   "whiteout_of_a_name_of_any_bytes",
+				layers: layers{{file("a\nb", ""), file("\xff", ""), file("A", "")}, {hide(".wh.a\nb"), hide(".wh.\xff"), hide(".wh.a")}},
+				want:   `A 644 ""`,
+			},
+			{
+				name:   "whiteout_of_a_directory_that_the_next_layer_implies",
+				layers: layers{base, {hide(".wh.d")}, {file("d/new", "")}},
+				want: `d/ 755
+		d/new 644 ""`,
+			},
+			{
+				name:   "whiteout_and_a_file_for_a_directory",
+				layers: layers{base, {file("d", "file"), hide(".wh.d"), hide("d/.wh.low")}},
+				want:   `d 644 "file"`,
+			},
+			{
+				name:   "names_like_whiteouts",
+				layers: layers{{file(".wh", "1"), file(".whx", "2"), file("a.wh.b", "3"), file("wh.c", "4"), file("...", "5"), file(".WH.d", "6")}},
+				want: `... 644 "5"
+		.WH.d 644 "6"
+		.wh 644 "1"
+		.whx 644 "2"
+		a.wh.b 644 "3"
+		wh.c 644 "4"`,
+			},
 		},
 	},
 	{
@@ -133,6 +199,13 @@ var rulesOfWhiteouts = []rule{
 				layers: layers{{dir("etc"), file("etc/passwd", "p"), symlink("local", "/etc")}, {hide(".wh.local")}},
 				want: `etc/ 755
 					etc/passwd 644 "p"`,
+			},
+			{
+				name:   "whiteout_of_what_its_layer_made_through_a_symlink",
+				layers: layers{{dir("usr"), file("usr/x", "low"), symlink("lib", "usr")}, {file("usr/x", "own"), hide("lib/.wh.x")}},
+				want: `lib -> usr
+		usr/ 755
+		usr/x 644 "own"`,
 			},
 		},
 	},
@@ -200,6 +273,40 @@ var rulesOfWhiteouts = []rule{
 				want: `d/ 755
 					d/low 644 "third"`,
 			},
+			{
+				name:   "opaque_as_the_specification_shows_it",
+				layers: layers{{dir("a"), dir("a/b"), dir("a/b/c"), file("a/b/c/bar", "")}, {dir("a"), dir("a/b"), dir("a/b/c"), file("a/b/c/foo", ""), hide("a/.wh..wh..opq")}},
+				want: `a/ 755
+		a/b/ 755
+		a/b/c/ 755
+		a/b/c/foo 644 ""`,
+			},
+			{
+				name:   "opaque_through_a_symlinked_parent",
+				layers: layers{{dir("usr"), dir("usr/lib"), file("usr/lib/x", ""), file("usr/y", ""), symlink("lib", "usr/lib")}, {hide("lib/.wh..wh..opq"), file("lib/z", "")}},
+				want: `lib -> usr/lib
+		usr/ 755
+		usr/lib/ 755
+		usr/lib/z 644 ""
+		usr/y 644 ""`,
+			},
+			{
+				name:   "opaque_twice_and_in_every_layer",
+				layers: layers{{hide("d/.wh..wh..opq"), file("d/1", "")}, {hide("d/.wh..wh..opq"), file("d/2", ""), hide("d/.wh..wh..opq")}, {file("d/3", "")}},
+				want: `d/ 755
+		d/2 644 ""
+		d/3 644 ""`,
+			},
+			{
+				name:   "opaque_marker_that_is_a_directory",
+				layers: layers{base, {dir("d/.wh..wh..opq"), file("d/sub/.wh..wh..opq/x", "")}},
+				want:   `d/ 755`,
+				umoci: `d/ 755
+					d/sub/ 755
+					d/sub/.wh..wh..opq/ 755
+					d/sub/.wh..wh..opq/x 644 ""`,
+				why: "it looks at the last name only, and leaves a reserved name in the tree",
+			},
 		},
 	},
 	{
@@ -227,6 +334,32 @@ var rulesOfWhiteouts = []rule{
 				warns:  "device-whiteout",
 				umoci:  "d char 0:0 660",
 				why:    "it makes the device",
+			},
+			{
+				name:   "overlay_whiteout_in_the_first_layer",
+				layers: layers{{device(tar.TypeChar, "a", 0, 0), file("b", "")}},
+				want:   `b 644 ""`,
+				warns:  "device-whiteout",
+				umoci: `a char 0:0 660
+					b 644 ""`,
+				why: "it makes the device",
+			},
+			{
+				name:   "overlay_whiteout_of_an_entry_of_its_layer",
+				layers: layers{{file("a", "low"), file("b", "low")}, {file("a", "own"), device(tar.TypeChar, "a", 0, 0), device(tar.TypeChar, "b", 0, 0)}},
+				want:   `a 644 "own"`,
+				warns:  "device-whiteout",
+				umoci: `a char 0:0 660
+					b char 0:0 660`,
+				why: "it makes the device",
+			},
+			{
+				name:   "overlay_mark_of_an_opaque_directory",
+				layers: layers{base, {dir("d").xattr("trusted.overlay.opaque", "y"), hide("d/.wh.sub")}},
+				want: `d/ 755
+		d/low 644 "low"
+		d/other 644 "other"`,
+				warns: "xattr-dropped",
 			},
 		},
 	},

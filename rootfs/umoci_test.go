@@ -54,7 +54,7 @@ func TestUmoci(t *testing.T) {
 			}
 			got, detail := umoci(t, r.layers)
 			if got != want {
-				t.Errorf("umoci got\n%swant\n%s%s", got, want, detail)
+				t.Errorf("umoci got\n%swant\n%s%s", got, want, abbreviate(detail))
 			}
 			if r.umoci != "" && r.why == "" && r.err == "" {
 				t.Error("the row does not say why umoci differs")

@@ -82,6 +82,9 @@ func (l *layer) opaque(names []string) error {
 	return err
 }
 
+// hides returns the name that a whiteout is for; any other name is its own.
+func hides(name string) string { return strings.TrimPrefix(name, whiteoutPrefix) }
+
 // reserved deals with an entry that has a reserved name in its path, and reports
 // whether it had.
 func (l *layer) reserved() (bool, error) {
@@ -89,8 +92,7 @@ func (l *layer) reserved() (bool, error) {
 		if !strings.HasPrefix(name, whiteoutPrefix) {
 			continue
 		}
-		hides := strings.TrimPrefix(name, whiteoutPrefix)
-		switch {
+		switch hidden := hides(name); {
 		case strings.HasPrefix(name, metadataPrefix):
 			if i == len(l.names)-1 && name == opaqueMarker {
 				return true, l.opaque(l.names[:i])
@@ -99,11 +101,12 @@ func (l *layer) reserved() (bool, error) {
 		case i < len(l.names)-1:
 			l.warn(EntrySkipped, "skipped an entry inside the whiteout %s", quote(name))
 			return true, nil
-		case hides == "" || hides == "." || hides == "..":
+		case hidden == "" || hidden == "." || hidden == "..":
 			// Other tools wipe the parent directory or the root here.
 			return true, errors.New("a whiteout that names no file")
+		default:
+			return true, l.whiteout(l.names[:i], hidden)
 		}
-		return true, l.whiteout(l.names[:i], hides)
 	}
 	return false, nil
 }
