@@ -1,10 +1,15 @@
 package ext4
 
 import (
+	"archive/tar"
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -36,7 +41,7 @@ func BenchmarkEntries(b *testing.B) {
 			if n == 1_000_000 {
 				long(b)
 			}
-			path := filepath.Join(b.TempDir(), "image")
+			image := filepath.Join(b.TempDir(), "image")
 			heap := func() uint64 {
 				runtime.GC()
 				var m runtime.MemStats
@@ -46,7 +51,7 @@ func BenchmarkEntries(b *testing.B) {
 			var used, inodes uint64
 			for b.Loop() {
 				b.StopTimer()
-				f := must[*os.File](b)(os.Create(path))
+				f := must[*os.File](b)(os.Create(image))
 				before := heap()
 				b.StartTimer()
 				w := writeMany(b, f, n)
@@ -70,7 +75,7 @@ func BenchmarkEntries(b *testing.B) {
 func BenchmarkTree(b *testing.B) {
 	long(b)
 	need(b, "mke2fs")
-	source := b.TempDir()
+	source, image := b.TempDir(), filepath.Join(b.TempDir(), "image")
 	dirs, names := smallFiles()
 	data := []byte(noise(2000))
 	for d, dir := range dirs {
@@ -83,28 +88,89 @@ func BenchmarkTree(b *testing.B) {
 			}
 		}
 	}
-	image := filepath.Join(b.TempDir(), "image")
-	b.Run("writer", func(b *testing.B) {
-		for b.Loop() {
+	compete(b, image,
+		rival{"writer", func() {
 			f := must[*os.File](b)(os.Create(image))
 			w := must[*Writer](b)(NewWriter(f, Options{Size: 1 << 30}))
-			if err := addHost(w, source); err != nil {
+			if err := errors.Join(addHost(w, source), w.Close(), f.Close()); err != nil {
 				b.Fatal(err)
 			}
-			if err := w.Close(); err != nil {
+		}},
+		rival{"mke2fs", func() { tool(b, "mke2fs", "-q", "-t", "ext4", "-d", source, image, "1G") }},
+	)
+}
+
+// BenchmarkTar makes an image of an archive of the same tree: with the writer and
+// with hcsshim, which writes neither journal nor indexes nor checksums.
+func BenchmarkTar(b *testing.B) {
+	dir := b.TempDir()
+	hcsshim := filepath.Join(dir, "tar2ext4")
+	if out, err := exec.Command("go", "build", "-C", "testdata/tar2ext4", "-o", hcsshim).CombinedOutput(); err != nil {
+		b.Skipf("hcsshim cannot be built: %v\n%s", err, out)
+	}
+	archive, image := filepath.Join(dir, "archive"), filepath.Join(dir, "image")
+	writeArchive(b, archive)
+	compete(b, image,
+		rival{"writer", func() {
+			in, f := must[*os.File](b)(os.Open(archive)), must[*os.File](b)(os.Create(image))
+			w := must[*Writer](b)(NewWriter(f, Options{}))
+			if err := errors.Join(addTar(w, in), w.Close(), f.Close(), in.Close()); err != nil {
 				b.Fatal(err)
 			}
-			f.Close()
+		}},
+		rival{"hcsshim", func() { tool(b, hcsshim, archive, image) }},
+	)
+}
+
+// writeArchive makes a tar of the small files.
+func writeArchive(b *testing.B, path string) {
+	f := must[*os.File](b)(os.Create(path))
+	defer f.Close()
+	out := bufio.NewWriterSize(f, 1<<20)
+	tw := tar.NewWriter(out)
+	add := func(h *tar.Header, data string) {
+		if err := tw.WriteHeader(h); err != nil {
+			b.Fatal(err)
 		}
-	})
-	b.Run("mke2fs", func(b *testing.B) {
-		for b.Loop() {
-			os.Remove(image)
-			if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", source, image, "1G").CombinedOutput(); err != nil {
-				b.Fatalf("mke2fs: %v\n%s", err, out)
-			}
+		must[int](b)(io.WriteString(tw, data))
+	}
+	dirs, names := smallFiles()
+	data := noise(2000)
+	for d, dir := range dirs {
+		add(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: day}, "")
+		for _, name := range names[d] {
+			add(&tar.Header{Typeflag: tar.TypeReg, Name: dir + "/" + name, Mode: 0o644, ModTime: day, Size: int64(len(data))}, data)
 		}
-	})
+	}
+	if err := errors.Join(tw.Close(), out.Flush()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// addTar writes the directories and regular files of an archive.
+func addTar(w *Writer, r io.Reader) error {
+	inos := map[string]Ino{".": Root}
+	for tr := tar.NewReader(bufio.NewReaderSize(r, 1<<20)); ; {
+		th, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		h := Header{Mode: th.FileInfo().Mode(), UID: uint32(th.Uid), GID: uint32(th.Gid), ModTime: th.ModTime}
+		if h.Content, err = w.WriteContent(tr, th.Size); err != nil {
+			return err
+		}
+		name := path.Clean(th.Name)
+		ino, err := w.Create(inos[path.Dir(name)], path.Base(name), &h)
+		if err != nil {
+			return err
+		}
+		if h.Mode.IsDir() {
+			inos[name] = ino
+		}
+	}
 }
 
 // addHost writes the directories and regular files below dir.
