@@ -104,7 +104,7 @@ func resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
 	case inTar:
 		return resolveTar(ctx, ref, want, o)
 	case inLayout:
-		src = &layout{dir: ref.path, tag: ref.tag}
+		src = &layout{dir: ref.path, tag: ref.tag, digest: ref.digest}
 	default:
 		if src, err = newRegistry(ref, o); err != nil {
 			return nil, err
