@@ -15,6 +15,7 @@ type promise struct {
 	stub   *Node    // stands in dir until the layer has ended, unless it is replaced
 	target []string
 	header *Node
+	node   *Node // what the target is, once that is known
 }
 
 // link applies a hard link. It binds to the inode that the target names now: in
@@ -86,21 +87,35 @@ var (
 )
 
 // keepPromises binds the links whose targets came later in the layer. A target
-// may be such a link itself.
+// may be such a link itself, but no path leads through one, even if it becomes
+// a symlink: what a link means must not depend on which is bound first.
 func (l *layer) keepPromises() error {
 	for i := range l.promises {
 		if err := l.keepPromise(i); err != nil {
 			return err
 		}
 	}
+	for _, p := range l.promises {
+		if p.stub.links == 0 {
+			continue // replaced
+		}
+		if err := l.put(p.dir, p.names[len(p.names)-1], p.node); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
+// keepPromise finds the file of a link, and of all that it leads to.
 func (l *layer) keepPromise(i int) error {
 	var chain []int
 	var n *Node
 	for more := l.promises[i].stub.links > 0; more; i, more = l.stubs[n] {
 		p := l.promises[i]
+		if p.node != nil {
+			n = p.node
+			break
+		}
 		fail := func(err error) error {
 			return fmt.Errorf("entry %s: hard link to %s: %w", quote(join(p.names)), quote(join(p.target)), err)
 		}
@@ -116,13 +131,11 @@ func (l *layer) keepPromise(i int) error {
 		}
 	}
 	for len(chain) > 0 {
-		p := l.promises[chain[len(chain)-1]]
+		p := &l.promises[chain[len(chain)-1]]
 		chain = chain[:len(chain)-1]
+		p.node = n
 		if err := l.merge(n, p.header); err != nil {
 			return fmt.Errorf("entry %s: %w", quote(join(p.names)), err)
-		}
-		if err := l.put(p.dir, p.names[len(p.names)-1], n); err != nil {
-			return err
 		}
 	}
 	return nil

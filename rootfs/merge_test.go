@@ -202,28 +202,25 @@ func (m *reference) apply(layer []entry) error {
 			return err
 		}
 	}
-	for {
-		waiting, found := 0, 0
-		var failed error
-		m.walk(m.root, func(e *refName) {
-			if e.node.later == "" || failed != nil {
-				return
+	bound := map[*ref]*ref{}
+	var failed error
+	m.walk(m.root, func(e *refName) {
+		n := e.node
+		for steps := 0; n != nil && n.later != "" && failed == nil; steps++ {
+			if n, failed = m.file(n.later); steps > len(layer) {
+				failed = errLinksUp
 			}
-			waiting++
-			n, err := m.file(e.node.later)
-			if failed = err; n != nil && n.later == "" {
-				e.node, found = n, found+1
-			}
-		})
-		switch {
-		case failed != nil:
-			return failed
-		case waiting == 0:
-			return nil
-		case found == 0:
-			return errNoFile
 		}
+		if n == nil && failed == nil {
+			failed = errNoFile
+		}
+		bound[e.node] = n
+	})
+	if failed != nil {
+		return failed
 	}
+	m.walk(m.root, func(e *refName) { e.node = bound[e.node] })
+	return nil
 }
 
 func (m *reference) walk(dir *ref, visit func(e *refName)) {
