@@ -80,7 +80,7 @@ func (l *layer) entries() error {
 		case errors.Is(err, tar.ErrInsecurePath):
 			// With GODEBUG=tarinsecurepath=0; the header is good, and so is the path here.
 		case errors.Is(err, tar.ErrFieldTooLong):
-			return fmt.Errorf("%s: %w: %w", l.next(), err, &LimitError{"bytes in a header (fixed)", maxPAX})
+			return fmt.Errorf("%s: %w: %w", l.next(), err, &LimitError{"bytes in a header", "", maxPAX})
 		case err != nil:
 			return fmt.Errorf("%s: %w", l.next(), err)
 		}

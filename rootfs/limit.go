@@ -23,13 +23,18 @@ const maxPAX = 1 << 20
 
 // LimitError says which limit a layer exceeds.
 type LimitError struct {
-	Limit string // what is limited: "bytes (MaxBytes)"
-	Max   int64
+	What   string // is limited: "entries"
+	Option string // of [Options]: what would allow more; "" when nothing does
+	Max    int64
 }
 
 // Error implements error.
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("more than the limit of %d %s", e.Max, e.Limit)
+	option := e.Option
+	if option == "" {
+		option = "fixed"
+	}
+	return fmt.Sprintf("more than the limit of %d %s (%s)", e.Max, e.What, option)
 }
 
 // usage is what the layers of a tree have used of its limits.
@@ -60,11 +65,11 @@ func (o *Options) setDefaults() {
 func (t *Tree) use(entries, metadata int64) error {
 	t.used.entries += entries
 	if t.used.entries > t.opts.MaxEntries {
-		return &LimitError{"entries (MaxEntries)", t.opts.MaxEntries}
+		return &LimitError{"entries", "MaxEntries", t.opts.MaxEntries}
 	}
 	t.used.metadata += metadata
 	if t.used.metadata > t.opts.MaxMetadata {
-		return &LimitError{"bytes of names and attributes (MaxMetadata)", t.opts.MaxMetadata}
+		return &LimitError{"bytes of names and attributes", "MaxMetadata", t.opts.MaxMetadata}
 	}
 	return nil
 }
@@ -73,7 +78,7 @@ func (t *Tree) use(entries, metadata int64) error {
 // bytes of a sparse file can stand for exabytes of zeros.
 func (t *Tree) useContent(size int64) error {
 	if size > t.opts.MaxBytes-t.used.content {
-		return &LimitError{"bytes in files (MaxBytes)", t.opts.MaxBytes}
+		return &LimitError{"bytes in files", "MaxBytes", t.opts.MaxBytes}
 	}
 	t.used.content += size
 	return nil
@@ -90,7 +95,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.t.used.stream += int64(n)
 	if m.t.used.stream > m.t.opts.MaxBytes {
-		return n, &LimitError{"bytes in layers (MaxBytes)", m.t.opts.MaxBytes}
+		return n, &LimitError{"bytes in layers", "MaxBytes", m.t.opts.MaxBytes}
 	}
 	return n, err
 }

@@ -38,6 +38,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 				return err
 			}
 			options.CacheDir, options.ReadAhead = filepath.Join(d.Cache, "oci"), image.ReadAhead
+			options.MaxLayerBytes, options.MaxRatio = o.Limits.Bytes, o.Limits.Ratio
 			options.Progress = c.progress()
 			release, err := oci.Hold(options.CacheDir)
 			if err != nil {
@@ -65,5 +66,6 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
 	f.StringVar(&options.Platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
 	f.BoolVar(&options.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
+	limitFlag(cmd, &o.Limits)
 	return cmd
 }

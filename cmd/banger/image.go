@@ -16,7 +16,7 @@ import (
 
 func (c *cli) image() *cobra.Command {
 	return noun("image", "Pull, make, list and remove images", c.imagePull(), c.imageRegister(), c.imagePromote(), c.imageTag(),
-		c.imageList(), c.imageShow(), c.imageVerify(), c.imageDiff(), c.imageRemove(), c.imagePrune())
+		c.imageList(), c.imageShow(), c.imageRemove(), c.imagePrune())
 }
 
 func (c *cli) imagePull() *cobra.Command {
@@ -67,6 +67,7 @@ kernel beside it.
 	f.BoolVar(&req.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
 	f.BoolVar(&req.NoGuestFiles, "no-guest-files", false, "add nothing of ours to the disk")
 	f.BoolVar(&asJSON, "json", false, "print the image as JSON")
+	limitFlag(cmd, &req.Limits)
 	kernelFlags(cmd, &req.KernelChoice)
 	return cmd
 }

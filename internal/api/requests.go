@@ -18,6 +18,16 @@ type ImagePull struct {
 	Platform     string `json:"platform,omitempty"`       // "os/arch[/variant]"; "": linux on the host's architecture
 	Insecure     bool   `json:"insecure,omitempty"`       // plain HTTP to any registry
 	NoGuestFiles bool   `json:"no_guest_files,omitempty"` // the image alone, nothing of ours
+	Limits       Limits `json:"limits,omitzero"`          // what it may cost
+}
+
+// Limits are what an image may cost before it is refused as an attack. They are
+// far from what images need: who trusts one that needs more can allow it.
+type Limits struct {
+	Bytes         int64 `json:"bytes,omitempty"`          // of all layers uncompressed, and of all files; 0: 64 GiB
+	Ratio         int64 `json:"ratio,omitempty"`          // of a layer's uncompressed bytes beyond 4 GiB to its stored ones; 0: 200
+	Entries       int64 `json:"entries,omitempty"`        // in all layers; 0: 5,000,000
+	MetadataBytes int64 `json:"metadata_bytes,omitempty"` // of names, symlinks and extended attributes; 0: 1 GiB
 }
 
 // ImageRegister is the request of image.register.

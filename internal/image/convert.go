@@ -32,6 +32,7 @@ type Options struct {
 	NoGuestFiles bool  // the image alone, nothing of ours
 	Sync         bool  // durable when ConvertFile returns
 	Force        bool  // replace an existing file
+	Limits       api.Limits
 }
 
 // Disk is what a conversion made.
@@ -108,7 +109,9 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	// What a layer could not be fetched for is the error of reading it.
 	defer func() { cancel(); <-fetch }()
 
-	tree := rootfs.New(rootfs.Options{Time: created})
+	tree := rootfs.New(rootfs.Options{
+		Time: created, MaxBytes: o.Limits.Bytes, MaxEntries: o.Limits.Entries, MaxMetadata: o.Limits.MetadataBytes,
+	})
 	waited, err := applyAll(ctx, tree, src.Layers, w, sums)
 	if err != nil {
 		return disk, err

@@ -180,5 +180,33 @@ func explain(err error, dir string) error {
 		return api.Hint(err, fmt.Sprintf("%s has %d MiB free: make room there, or set BANGER_HOME to a larger disk",
 			dir, st.Bavail*uint64(st.Bsize)>>20))
 	}
+	if allow := allowing(err); allow != "" {
+		return api.Hint(err, "if you trust the image, allow it more: --limit "+allow)
+	}
 	return err
+}
+
+// allowing returns what raises the limit that err is about, "name=value", or "".
+func allowing(err error) string {
+	var inTree *rootfs.LimitError
+	var inStream *oci.LimitError
+	var option string
+	var limit int64
+	switch {
+	case errors.As(err, &inTree):
+		option, limit = inTree.Option, inTree.Max
+	case errors.As(err, &inStream):
+		option, limit = inStream.Option, inStream.Value
+	}
+	switch option {
+	case "MaxBytes", "MaxLayerBytes":
+		return fmt.Sprintf("bytes=%dg", max(1, 2*limit>>30))
+	case "MaxRatio":
+		return fmt.Sprintf("ratio=%d", 10*limit)
+	case "MaxEntries":
+		return fmt.Sprintf("entries=%d", 2*limit)
+	case "MaxMetadata":
+		return fmt.Sprintf("metadata=%dg", max(1, 2*limit>>30))
+	}
+	return ""
 }

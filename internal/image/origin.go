@@ -85,11 +85,14 @@ func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progre
 }
 
 func (s *Store) fetchOptions(req api.ImagePull) oci.Options {
-	return oci.Options{CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, ReadAhead: ReadAhead}
+	return oci.Options{
+		CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, ReadAhead: ReadAhead,
+		MaxLayerBytes: req.Limits.Bytes, MaxRatio: req.Limits.Ratio,
+	}
 }
 
 func diskOptions(req api.ImagePull) Options {
-	return Options{SizeBytes: req.SizeBytes, NoGuestFiles: req.NoGuestFiles, Sync: true}
+	return Options{SizeBytes: req.SizeBytes, NoGuestFiles: req.NoGuestFiles, Sync: true, Limits: req.Limits}
 }
 
 // arch returns the architecture of "os/arch[/variant]"; "" is this machine's.

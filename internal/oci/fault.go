@@ -26,16 +26,11 @@ type MismatchError struct {
 	What   string // "digest", "size" or "diffID"
 	Want   string
 	Got    string
-	Mirror string // that sent some of them; "" for none
 }
 
 // Error implements error.
 func (e *MismatchError) Error() string {
-	s := fmt.Sprintf("%s: wrong %s: expected %s, got %s", e.Object, e.What, e.Want, e.Got)
-	if e.Mirror != "" {
-		s += ", from mirror " + e.Mirror
-	}
-	return s
+	return fmt.Sprintf("%s: wrong %s: expected %s, got %s", e.Object, e.What, e.Want, e.Got)
 }
 
 // statusError is an answer of a registry other than success. It says nothing of
@@ -111,16 +106,15 @@ func temporary(err error) bool {
 		dns    *net.DNSError
 		answer *transport.Error
 		broken brokenBody
-		mirror *mirrorError
 		local  *fs.PathError // of the cache: an errno would pass for a net.Error
 		netErr net.Error
 	)
 	switch {
-	case errors.Is(err, errStalled), errors.As(err, &broken), errors.As(err, &mirror) && mirror.again:
+	case errors.Is(err, errStalled), errors.As(err, &broken):
 		return true
 	case errors.As(err, &status):
 		return temporaryStatus(status.code)
-	case errors.As(err, &local), errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused), differs(err),
+	case errors.As(err, &local), errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &dns):

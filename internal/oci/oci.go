@@ -6,8 +6,7 @@
 // All bytes are verified: size and digest as they are stored, diffID as they are
 // uncompressed. What comes from a registry is kept in a cache by digest, is
 // downloaded once however many ask for it in however many processes, and goes on
-// where an earlier download ended. A large blob comes in parts, over several
-// connections. Faults of network and registry are tried again
+// where an earlier download ended. Faults of network and registry are tried again
 // up to 5 times in a row, with progress warnings that say so; what still fails is
 // kept by the [Image]: resolve again to try again.
 //
@@ -20,7 +19,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -30,9 +28,8 @@ import (
 	"banger/internal/api"
 )
 
-// DefaultParallel is how many connections a pull has at once unless it is told
-// otherwise.
-const DefaultParallel = 4
+// parallel is how many layers Prefetch downloads at once.
+const parallel = 4
 
 // Options say how to resolve a reference. The zero value works for layouts and
 // tar files; registries need a CacheDir.
@@ -43,18 +40,14 @@ type Options struct {
 
 	ReadAhead     int64 // bytes that each open layer may be inflated ahead; 0: 8 MiB
 	MaxLayerBytes int64 // a layer with more bytes uncompressed is refused; 0: 64 GiB
-
-	Registries map[string]Registry // how hosts are reached, by host[:port]; "docker.io" for Docker's
-	Parallel   int                 // connections at once; 0: [DefaultParallel]
+	MaxRatio      int64 // and one with more than 4 GiB, and so many for each that is stored; 0: 200
 
 	Progress api.Progress // of Resolve itself
 
-	backoff  time.Duration // before the first further try; 0: 500 ms
-	stall    time.Duration // a peer that says nothing for so long is given up; 0: 30 s
-	partSize int64         // 0: 16 MiB
-	certDirs []string      // nil: where podman and docker keep certificates
+	ratioFrom int64 // bytes that no ratio counts for; 0: 4 GiB
 
-	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: of package net
+	backoff time.Duration // before the first further try; 0: 500 ms
+	stall   time.Duration // a peer that says nothing for so long is given up; 0: 30 s
 }
 
 // Image is an image of one platform, ready to be read.
@@ -67,8 +60,6 @@ type Image struct {
 	Created  time.Time   // zero when the image does not say
 	Size     int64       // bytes of all layers as they are stored
 	Layers   []Layer     // base first
-
-	parallel int
 }
 
 // Layer is one layer of an image.
@@ -80,7 +71,7 @@ type Layer struct {
 	what      string // in errors; "": "layer"
 	blob      blob
 	readAhead int64
-	maxBytes  int64
+	limit     limit
 }
 
 // Resolve asks where the reference points now, and chooses the image for the
@@ -104,7 +95,7 @@ func resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
 	case inTar:
 		return resolveTar(ctx, ref, want, o)
 	case inLayout:
-		src = &layout{dir: ref.path, tag: ref.tag, digest: ref.digest}
+		src = &layout{dir: ref.path, tag: ref.tag}
 	default:
 		if src, err = newRegistry(ref, o); err != nil {
 			return nil, err
@@ -125,7 +116,6 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 		Platform: ch.platform.String(),
 		Source:   ch.source(),
 		Created:  ch.config.Created.Time,
-		parallel: o.Parallel,
 		Config: api.Process{
 			Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,
 			User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
@@ -139,14 +129,14 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 		img.Size += d.Size
 		img.Layers = append(img.Layers, Layer{
 			Digest: d.Digest.String(), DiffID: ch.config.RootFS.DiffIDs[i].String(), Size: d.Size,
-			blob: blobs[d.Digest], readAhead: o.ReadAhead, maxBytes: o.MaxLayerBytes,
+			blob: blobs[d.Digest], readAhead: o.ReadAhead, limit: o.limit(),
 		})
 	}
 	return img
 }
 
 // Prefetch downloads what the cache does not have, the largest layers first and
-// up to [Options.Parallel] at once. It returns when all is there, so run it in a goroutine beside
+// up to 4 at once. It returns when all is there, so run it in a goroutine beside
 // the loop that opens the layers: they are read while they arrive. p is called
 // from several goroutines.
 func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
@@ -156,7 +146,7 @@ func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, img.parallel))
+	group.SetLimit(parallel)
 	for _, l := range layers {
 		group.Go(func() error { return l.blob.fetch(ctx, p) })
 	}
@@ -169,7 +159,7 @@ func (l Layer) Cached() (int64, error) {
 	if !ok {
 		return l.Size, nil
 	}
-	missing, err := b.cache.missing(b.desc, b.partSize)
+	missing, err := b.cache.missing(b.desc)
 	return l.Size - missing, err
 }
 
@@ -183,7 +173,7 @@ func reserve(layers []Layer) error {
 			continue
 		}
 		c = b.cache
-		n, err := c.missing(b.desc, b.partSize)
+		n, err := c.missing(b.desc)
 		if err != nil {
 			return err
 		}

@@ -6,17 +6,16 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// childEnv holds the reference that a child process pulls; childCache the cache,
-// childParts the size of parts.
+// childEnv holds the reference that a child process pulls; childCache the cache.
 const (
 	childEnv   = "BANGER_OCI_TEST_PULL"
 	childCache = "BANGER_OCI_TEST_CACHE"
-	childParts = "BANGER_OCI_TEST_PARTS"
 )
 
 // pullInChild is the test binary as a second process that pulls.
@@ -30,9 +29,7 @@ func pullInChild() bool {
 		if err != nil {
 			return err
 		}
-		o := Options{CacheDir: os.Getenv(childCache)}
-		fmt.Sscan(os.Getenv(childParts), &o.partSize)
-		img, err := Resolve(context.Background(), ref, o)
+		img, err := Resolve(context.Background(), ref, Options{CacheDir: os.Getenv(childCache)})
 		if err != nil {
 			return err
 		}
@@ -75,7 +72,12 @@ func TestTwoProcesses(t *testing.T) {
 		return false
 	}
 	o := testOptions(t)
-	child := childPull(t, ref, o)
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), childEnv+"="+ref, childCache+"="+o.CacheDir)
+	child.Stderr = os.Stderr
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := pull(t, ref, o); err != nil {
 		t.Error(err)
 	}

@@ -165,10 +165,7 @@ func (s *Stream) inflateTo(ctx context.Context, src io.Reader, out *pipe) error 
 	}
 	defer r.Close()
 	return out.fill(ctx, r, func(chunk []byte) error {
-		if s.inflated.Add(int64(len(chunk))) > s.layer.maxBytes {
-			return fmt.Errorf("%w: it has more than %d bytes, the limit for one", api.ErrInvalid, s.layer.maxBytes)
-		}
-		return nil
+		return s.layer.limit.check(s.inflated.Add(int64(len(chunk))), s.layer.Size)
 	})
 }
 
