@@ -13,6 +13,9 @@ type Stat struct {
 	Links  uint32 // names of the inode; of a directory with too many subdirectories, 1
 	Size   int64  // bytes
 	Blocks int64  // of 512 bytes, as in stat(2)
+
+	ChangeTime time.Time // of content or attributes; that of a file from a Writer is its ModTime
+	Generation uint32    // tells files apart that had the same number one after the other
 }
 
 // A node is an inode as it is on the disk.
@@ -89,9 +92,12 @@ func (f *FS) stat(n *node) (*Stat, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inode %d: %w", n.ino, err)
 	}
-	var mtimeExtra uint32
-	if end := inoMtimeExtra - inoBase + 4; len(extra) >= end {
-		mtimeExtra = le.Uint32(extra[end-4:])
+	stamp := func(low, high int) time.Time {
+		var more uint32
+		if end := high - inoBase + 4; len(extra) >= end {
+			more = le.Uint32(extra[end-4:])
+		}
+		return time.Unix(timeOf(le.Uint32(raw[low:]), more))
 	}
 	s := &Stat{
 		Ino:   n.ino,
@@ -101,8 +107,10 @@ func (f *FS) stat(n *node) (*Stat, error) {
 			Mode:    goMode(n.mode),
 			UID:     uint32(le.Uint16(raw[inoUIDLo:])) | uint32(le.Uint16(raw[inoUIDHi:]))<<16,
 			GID:     uint32(le.Uint16(raw[inoGIDLo:])) | uint32(le.Uint16(raw[inoGIDHi:]))<<16,
-			ModTime: time.Unix(timeOf(le.Uint32(raw[inoMtime:]), mtimeExtra)),
+			ModTime: stamp(inoMtime, inoMtimeExtra),
 		},
+		ChangeTime: stamp(inoCtime, inoCtimeExtra),
+		Generation: le.Uint32(raw[inoGeneration:]),
 	}
 	s.Blocks = int64(le.Uint32(raw[inoBlocksLo:])) | int64(le.Uint16(raw[inoBlocksHi:]))<<32
 	if n.flags&flagHuge != 0 {

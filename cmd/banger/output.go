@@ -9,6 +9,7 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 
@@ -60,6 +61,15 @@ func escape(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// printable makes a name fit for one line of output: one with anything in it that
+// does not show is quoted, as Go quotes strings.
+func printable(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // progress prints the events of a long call as plain lines.

@@ -32,6 +32,8 @@ const (
 	PhasePack    = "pack"   // into a bundle
 	PhaseUnpack  = "unpack" // a package
 	PhasePush    = "push"
+	PhaseVerify  = "verify"  // of all layers' bytes as they are stored, which are read twice
+	PhaseCompare = "compare" // of files' contents on two disks
 )
 
 // Progress receives the events of a long call. A nil Progress is silent.

@@ -21,6 +21,8 @@ func (d *daemon) routes() *server {
 		return d.images.Register(ctx, req, "linux/"+runtime.GOARCH, p)
 	})
 	stream(s, "image.promote", "Make the disk of a VM that does not run an image", d.promoteImage)
+	stream(s, "image.verify", "Compare the disk of an image with its layers, read again", d.images.Verify)
+	stream(s, "image.diff", "List what has changed in an image since its layers, or on the disk of a VM since its image", d.diff)
 	call(s, "image.tag", "Give an image one more name", d.images.Tag)
 	call(s, "image.list", "List the images, newest first", func(ctx context.Context, _ none) ([]api.Image, error) { return d.images.List(ctx) })
 	call(s, "image.show", "Show an image", func(ctx context.Context, req api.Named) (api.Image, error) { return d.images.Show(ctx, req.Name) })

@@ -266,7 +266,7 @@ func TestWireRefuses(t *testing.T) {
 		{"localhost:5000", true, "http://localhost:5000/v2/", false},
 		{"[::1]:5000", true, "http://[::1]:5000/v2/", false},
 	} {
-		w := newWire(tc.registry, tc.plain, 0)
+		w := newWire(tc.registry, tc.registry, Options{Insecure: tc.plain})
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tc.url, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -288,8 +288,8 @@ func TestPlainHTTPNeedsInsecure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := plain || insecure; r.wire.plain != want {
-				t.Errorf("%s, insecure %v: plain HTTP is %v, want %v", host, insecure, r.wire.plain, want)
+			if want := plain || insecure; r.own.wire.plain != want {
+				t.Errorf("%s, insecure %v: plain HTTP is %v, want %v", host, insecure, r.own.wire.plain, want)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -12,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -82,6 +82,8 @@ type Push struct {
 	Path     string
 	Type     string // of the artifact, a media type
 	Insecure bool   // plain HTTP to any registry
+
+	Registries map[string]Registry // how registries are reached
 }
 
 // Do stores the file as an artifact of its own and returns where it is then, by
@@ -102,11 +104,8 @@ func (p Push) do(ctx context.Context, progress api.Progress) (f File, err error)
 	if ref.digest != "" {
 		return f, fmt.Errorf("%w: a digest is made by pushing; name a tag", api.ErrInvalid)
 	}
-	var opts []name.Option
-	if p.Insecure || loopback(hostname(ref.registry)) {
-		opts = append(opts, name.Insecure)
-	}
-	reg, err := name.NewRegistry(ref.registry, opts...)
+	o := Options{Insecure: p.Insecure, Registries: p.Registries}.withDefaults()
+	to, err := newEndpoint(ref.registry, ref.repository, o)
 	if err != nil {
 		return f, err
 	}
@@ -125,11 +124,12 @@ func (p Push) do(ctx context.Context, progress api.Progress) (f File, err error)
 			}
 		}
 	}()
-	err = remote.Write(reg.Repo(ref.repository).Tag(ref.tag), img.image,
+	err = remote.Write(to.repo.Tag(ref.tag), img.image, remote.WithTransport(to.wire.hosts),
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{}), remote.WithUserAgent("banger"), remote.WithProgress(updates))
 	<-reported
 	if err != nil {
-		return f, redact(err)
+		err = redact(err)
+		return f, cmp.Or(explainTLS(err, ref.registry), err)
 	}
 	return File{URL: "oci:" + ref.registry + "/" + ref.repository, Digest: img.file.Digest.String(), Size: img.file.Size}, nil
 }

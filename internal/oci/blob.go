@@ -50,18 +50,37 @@ func wrongSize(d v1.Descriptor, got string) error {
 
 // origin is where a blob can be downloaded from.
 type origin interface {
-	// blobAt makes one try to open the bytes from offset on.
-	blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+	// blobAt makes one try to open the bytes from start to end. It may get less,
+	// or more.
+	blobAt(ctx context.Context, d v1.Descriptor, start, end int64) (*body, error)
 	// explain says what the user can do about an error of the last try.
 	explain(error) error
 }
 
+// body is the bytes of a blob from where they were asked for.
+type body struct {
+	io.ReadCloser
+	end    int64  // where in the blob it ends
+	ranged bool   // the server knows ranges
+	mirror string // that sends it; "" for none
+	blame  func() // may be nil
+}
+
+// fault says that it did not go on to its end.
+func (b *body) fault() {
+	if b.blame != nil {
+		b.blame()
+	}
+}
+
 // cachedBlob is a blob on its way into the cache, or there.
 type cachedBlob struct {
-	origin  origin
-	cache   cache
-	backoff time.Duration // before the first further try
-	desc    v1.Descriptor
+	origin   origin
+	cache    cache
+	backoff  time.Duration // before the first further try
+	partSize int64
+	lines    *lines
+	desc     v1.Descriptor
 
 	mu      sync.Mutex
 	flight  *flight       // the download under way or done, or nil
@@ -70,6 +89,14 @@ type cachedBlob struct {
 	whole   bool          // the blob is verified; it is in file or, without one, in the cache
 	writer  *flight       // whose file that is
 	changed chan struct{} // closed and replaced when any of these changes
+}
+
+// cachedBlob makes a blob that comes from an origin.
+func (o Options) cachedBlob(from origin, c cache, l *lines, d v1.Descriptor) *cachedBlob {
+	return &cachedBlob{
+		origin: from, cache: c, backoff: o.backoff, partSize: o.partSize, lines: l, desc: d,
+		changed: make(chan struct{}),
+	}
 }
 
 // flight is one download, shared by all who want the blob. Its error is kept:

@@ -70,18 +70,6 @@ func (c cache) has(d v1.Descriptor) (bool, error) {
 	return false, nil
 }
 
-// missing returns how many bytes of the blob are still to be downloaded.
-func (c cache) missing(d v1.Descriptor) (int64, error) {
-	if ok, err := c.has(d); ok || err != nil {
-		return 0, err
-	}
-	fi, err := os.Stat(c.partial(d))
-	if err != nil || fi.Size() > d.Size {
-		return d.Size, nil
-	}
-	return d.Size - fi.Size(), nil
-}
-
 // lock returns the partial file of a blob, locked against other pulls in any
 // process, or nil when the blob is in the cache by the time it is our turn.
 // waiting is called once when somebody else holds the lock.

@@ -26,11 +26,16 @@ type MismatchError struct {
 	What   string // "digest", "size" or "diffID"
 	Want   string
 	Got    string
+	Mirror string // that sent some of them; "" for none
 }
 
 // Error implements error.
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("%s: wrong %s: expected %s, got %s", e.Object, e.What, e.Want, e.Got)
+	s := fmt.Sprintf("%s: wrong %s: expected %s, got %s", e.Object, e.What, e.Want, e.Got)
+	if e.Mirror != "" {
+		s += ", from mirror " + e.Mirror
+	}
+	return s
 }
 
 // statusError is an answer of a registry other than success. It says nothing of
@@ -106,15 +111,16 @@ func temporary(err error) bool {
 		dns    *net.DNSError
 		answer *transport.Error
 		broken brokenBody
+		mirror *mirrorError
 		local  *fs.PathError // of the cache: an errno would pass for a net.Error
 		netErr net.Error
 	)
 	switch {
-	case errors.Is(err, errStalled), errors.As(err, &broken):
+	case errors.Is(err, errStalled), errors.As(err, &broken), errors.As(err, &mirror) && mirror.again:
 		return true
 	case errors.As(err, &status):
 		return temporaryStatus(status.code)
-	case errors.As(err, &local), errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused),
+	case errors.As(err, &local), errors.As(err, &answer), errors.As(err, &cert), errors.Is(err, errRefused), differs(err),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &dns):

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -76,7 +75,7 @@ func (f File) blob(d v1.Descriptor, o Options) (blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cachedBlob{origin: newSite(u, o), cache: c, backoff: o.backoff, desc: d, changed: make(chan struct{})}, nil
+	return o.cachedBlob(newSite(u, o), c, &lines{max: o.Parallel}, d), nil
 }
 
 // Document returns what is at a URL: https, or http to this machine. It is
@@ -115,8 +114,8 @@ type site struct {
 }
 
 func newSite(u *url.URL, o Options) *site {
-	w := newWire(u.Host, loopback(u.Hostname()), o.stall)
-	return &site{url: u, client: &http.Client{Transport: w}}
+	o.Insecure = false // that is about registries
+	return &site{url: u, client: &http.Client{Transport: newWire(u.Host, u.Host, o)}}
 }
 
 // String returns the URL without what may be secret in it.
@@ -127,8 +126,8 @@ func (s *site) get(ctx context.Context, header http.Header) (*http.Response, err
 	return do(ctx, s.client, s.url.String(), header)
 }
 
-func (s *site) blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
-	return openAt(d, offset, func(header http.Header) (*http.Response, error) { return s.get(ctx, header) })
+func (s *site) blobAt(ctx context.Context, d v1.Descriptor, start, end int64) (*body, error) {
+	return openAt(d, start, end, func(header http.Header) (*http.Response, error) { return s.get(ctx, header) })
 }
 
 func (s *site) explain(err error) error {
@@ -136,21 +135,13 @@ func (s *site) explain(err error) error {
 		return api.Hint(fmt.Errorf("%s: %w: %w", s, api.ErrNotFound, err), "check the URL")
 	}
 	err = fmt.Errorf("%s: %w", s, err)
+	if hinted := explainTLS(err, s.url.Host); hinted != nil {
+		return hinted
+	}
 	if netErr := net.Error(nil); errors.As(err, &netErr) {
-		return api.Hint(err, fmt.Sprintf("check that %s can be reached from here; a proxy is taken from HTTPS_PROXY", s.url.Host))
+		return api.Hint(err, fmt.Sprintf("check that %s can be reached from here; %s", s.url.Host, proxyHint))
 	}
 	return err
-}
-
-// withDefaults says what zero means.
-func (o Options) withDefaults() Options {
-	o.ReadAhead = cmp.Or(o.ReadAhead, 8<<20)
-	o.MaxLayerBytes = cmp.Or(o.MaxLayerBytes, 64<<30)
-	o.MaxRatio = cmp.Or(o.MaxRatio, 200)
-	o.ratioFrom = cmp.Or(o.ratioFrom, defaultRatioFrom)
-	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
-	o.stall = cmp.Or(o.stall, 30*time.Second)
-	return o
 }
 
 // Save writes the file as it is published, verified, to path, which must not

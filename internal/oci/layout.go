@@ -20,8 +20,9 @@ import (
 
 // layout is an OCI image layout, read in place (image-spec image-layout.md).
 type layout struct {
-	dir string
-	tag string // "" when the layout has one image only
+	dir    string
+	tag    string // "" when the layout has one image only
+	digest string // of a manifest, which then is meant; "" to go by the tag
 }
 
 // refName is the annotation that holds a tag in index.json
@@ -30,7 +31,14 @@ const refName = "org.opencontainers.image.ref.name"
 
 // root returns what index.json has under the tag, as an index: it may be the
 // same image for several platforms.
-func (l *layout) root(context.Context) ([]byte, error) {
+func (l *layout) root(ctx context.Context) ([]byte, error) {
+	if l.digest != "" {
+		h, err := v1.NewHash(l.digest)
+		if err != nil {
+			return nil, err
+		}
+		return l.document(ctx, v1.Descriptor{Digest: h, Size: -1})
+	}
 	data, err := os.ReadFile(filepath.Join(l.dir, "index.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, api.Hint(fmt.Errorf("OCI layout in %s: %w", l.dir, api.ErrNotFound), "the directory must have an index.json")

@@ -6,7 +6,8 @@
 // All bytes are verified: size and digest as they are stored, diffID as they are
 // uncompressed. What comes from a registry is kept in a cache by digest, is
 // downloaded once however many ask for it in however many processes, and goes on
-// where an earlier download ended. Faults of network and registry are tried again
+// where an earlier download ended. A large blob comes in parts, over several
+// connections. Faults of network and registry are tried again
 // up to 5 times in a row, with progress warnings that say so; what still fails is
 // kept by the [Image]: resolve again to try again.
 //
@@ -19,6 +20,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -28,8 +30,9 @@ import (
 	"banger/internal/api"
 )
 
-// parallel is how many layers Prefetch downloads at once.
-const parallel = 4
+// DefaultParallel is how many connections a pull has at once unless it is told
+// otherwise.
+const DefaultParallel = 4
 
 // Options say how to resolve a reference. The zero value works for layouts and
 // tar files; registries need a CacheDir.
@@ -42,12 +45,18 @@ type Options struct {
 	MaxLayerBytes int64 // a layer with more bytes uncompressed is refused; 0: 64 GiB
 	MaxRatio      int64 // and one with more than 4 GiB, and so many for each that is stored; 0: 200
 
+	Registries map[string]Registry // how hosts are reached, by host[:port]; "docker.io" for Docker's
+	Parallel   int                 // connections at once; 0: [DefaultParallel]
+
 	Progress api.Progress // of Resolve itself
 
-	ratioFrom int64 // bytes that no ratio counts for; 0: 4 GiB
+	backoff   time.Duration // before the first further try; 0: 500 ms
+	stall     time.Duration // a peer that says nothing for so long is given up; 0: 30 s
+	partSize  int64         // 0: 16 MiB
+	ratioFrom int64         // bytes that no ratio counts for; 0: 4 GiB
+	certDirs  []string      // nil: where podman and docker keep certificates
 
-	backoff time.Duration // before the first further try; 0: 500 ms
-	stall   time.Duration // a peer that says nothing for so long is given up; 0: 30 s
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: of package net
 }
 
 // Image is an image of one platform, ready to be read.
@@ -60,6 +69,8 @@ type Image struct {
 	Created  time.Time   // zero when the image does not say
 	Size     int64       // bytes of all layers as they are stored
 	Layers   []Layer     // base first
+
+	parallel int
 }
 
 // Layer is one layer of an image.
@@ -95,7 +106,7 @@ func resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
 	case inTar:
 		return resolveTar(ctx, ref, want, o)
 	case inLayout:
-		src = &layout{dir: ref.path, tag: ref.tag}
+		src = &layout{dir: ref.path, tag: ref.tag, digest: ref.digest}
 	default:
 		if src, err = newRegistry(ref, o); err != nil {
 			return nil, err
@@ -116,6 +127,7 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 		Platform: ch.platform.String(),
 		Source:   ch.source(),
 		Created:  ch.config.Created.Time,
+		parallel: o.Parallel,
 		Config: api.Process{
 			Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,
 			User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
@@ -136,7 +148,7 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 }
 
 // Prefetch downloads what the cache does not have, the largest layers first and
-// up to 4 at once. It returns when all is there, so run it in a goroutine beside
+// up to [Options.Parallel] at once. It returns when all is there, so run it in a goroutine beside
 // the loop that opens the layers: they are read while they arrive. p is called
 // from several goroutines.
 func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
@@ -146,7 +158,7 @@ func (img *Image) Prefetch(ctx context.Context, p api.Progress) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
+	group.SetLimit(max(1, img.parallel))
 	for _, l := range layers {
 		group.Go(func() error { return l.blob.fetch(ctx, p) })
 	}
@@ -159,7 +171,7 @@ func (l Layer) Cached() (int64, error) {
 	if !ok {
 		return l.Size, nil
 	}
-	missing, err := b.cache.missing(b.desc)
+	missing, err := b.cache.missing(b.desc, b.partSize)
 	return l.Size - missing, err
 }
 
@@ -173,7 +185,7 @@ func reserve(layers []Layer) error {
 			continue
 		}
 		c = b.cache
-		n, err := c.missing(b.desc)
+		n, err := c.missing(b.desc, b.partSize)
 		if err != nil {
 			return err
 		}

@@ -6,16 +6,17 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// childEnv holds the reference that a child process pulls; childCache the cache.
+// childEnv holds the reference that a child process pulls; childCache the cache,
+// childParts the size of parts.
 const (
 	childEnv   = "BANGER_OCI_TEST_PULL"
 	childCache = "BANGER_OCI_TEST_CACHE"
+	childParts = "BANGER_OCI_TEST_PARTS"
 )
 
 // pullInChild is the test binary as a second process that pulls.
@@ -29,7 +30,9 @@ func pullInChild() bool {
 		if err != nil {
 			return err
 		}
-		img, err := Resolve(context.Background(), ref, Options{CacheDir: os.Getenv(childCache)})
+		o := Options{CacheDir: os.Getenv(childCache)}
+		fmt.Sscan(os.Getenv(childParts), &o.partSize)
+		img, err := Resolve(context.Background(), ref, o)
 		if err != nil {
 			return err
 		}
@@ -72,12 +75,7 @@ func TestTwoProcesses(t *testing.T) {
 		return false
 	}
 	o := testOptions(t)
-	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), childEnv+"="+ref, childCache+"="+o.CacheDir)
-	child.Stderr = os.Stderr
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child := childPull(t, ref, o)
 	if _, err := pull(t, ref, o); err != nil {
 		t.Error(err)
 	}

@@ -18,7 +18,7 @@ type Ref struct {
 	registry   string // "docker.io", "localhost:5000"
 	repository string // "library/debian"
 	tag        string // of a registry or a layout; "" when digest is set
-	digest     string // "sha256:..."
+	digest     string // "sha256:..."; of a layout only by [ResolveDigest]
 	path       string // absolute; of a layout or a tar
 }
 
@@ -140,6 +140,8 @@ func (r Ref) String() string {
 	switch {
 	case r.kind == inTar:
 		return "tar:" + r.path
+	case r.kind == inLayout && r.digest != "":
+		return "oci:" + r.path + "@" + r.digest
 	case r.kind == inLayout && r.tag == "":
 		return "oci:" + r.path
 	case r.kind == inLayout:

@@ -1,20 +1,17 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -25,70 +22,63 @@ import (
 // registry is one repository of a registry, as a source. The first request
 // connects it, so what is cached by digest needs no network.
 type registry struct {
-	ref      Ref
-	repo     name.Repository
-	wire     *wire
-	cache    cache
-	backoff  time.Duration
-	progress api.Progress
-
-	mu     sync.Mutex
-	client *http.Client // guarded by mu; nil until connected
-	login  bool         // guarded by mu; there are credentials
+	ref       Ref
+	own       *endpoint
+	endpoints []*endpoint // the mirrors and then own
+	cache     cache
+	lines     *lines
+	options   Options
 }
 
 func newRegistry(ref Ref, o Options) (*registry, error) {
-	plain := o.Insecure || loopback(hostname(ref.registry))
-	var opts []name.Option
-	if plain {
-		opts = append(opts, name.Insecure)
-	}
-	reg, err := name.NewRegistry(ref.registry, opts...)
+	own, err := newEndpoint(ref.registry, ref.repository, o)
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCache(o.CacheDir)
-	if err != nil {
-		return nil, err
+	r := &registry{ref: ref, own: own, lines: &lines{max: o.Parallel}, options: o}
+	for _, mirror := range o.Registries[ref.registry].Mirrors {
+		host, path := splitMirror(mirror)
+		e, err := newEndpoint(host, strings.TrimPrefix(path+"/"+ref.repository, "/"), o)
+		if err != nil {
+			return nil, fmt.Errorf("mirror %s: %w", mirror, err)
+		}
+		e.mirror = mirror
+		r.endpoints = append(r.endpoints, e)
 	}
-	return &registry{
-		ref:      ref,
-		repo:     reg.Repo(ref.repository),
-		wire:     newWire(reg.RegistryStr(), plain, o.stall),
-		cache:    c,
-		backoff:  o.backoff,
-		progress: o.Progress,
-	}, nil
+	r.endpoints = append(r.endpoints, own)
+	r.cache, err = openCache(o.CacheDir)
+	return r, err
 }
 
-// connect finds credentials and the way to log in.
-func (r *registry) connect(ctx context.Context) (*http.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.client != nil {
-		return r.client, nil
+// ask asks the endpoints, the most reliable first, until one answers well: at
+// first that is the order of the settings. When none does the error is that of
+// the registry itself, and says what the mirrors said.
+func (r *registry) ask(ctx context.Context, ask func(*endpoint) error) error {
+	if len(r.endpoints) == 1 {
+		return ask(r.own)
 	}
-	auth, err := authn.Resolve(ctx, keychain{}, r.repo)
-	if err != nil {
-		return nil, err
+	order := slices.Clone(r.endpoints)
+	slices.SortStableFunc(order, func(a, b *endpoint) int { return cmp.Compare(a.faultCount(), b.faultCount()) })
+	failed := &mirrorError{}
+	for _, e := range order {
+		err := ask(e)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		status := (*statusError)(nil)
+		absent := errors.As(err, &status) && status.code == http.StatusNotFound
+		first := !absent && e.blame()
+		if e == r.own {
+			failed.error = err
+			continue
+		}
+		failed.again = failed.again || temporary(err)
+		failed.mirrors = append(failed.mirrors, fmt.Errorf("mirror %s: %w", e.mirror, err))
+		if first {
+			r.options.Progress.Warn(api.PhaseFetch, fmt.Sprintf("mirror %s: %v; asking elsewhere", e.mirror, err))
+		}
 	}
-	r.login = auth != authn.Anonymous
-	rt, err := transport.NewWithContext(ctx, r.repo.Registry, auth,
-		transport.NewUserAgent(r.wire, "banger"), []string{r.repo.Scope(transport.PullScope)})
-	if err != nil {
-		return nil, err
-	}
-	r.client = &http.Client{Transport: rt}
-	return r.client, nil
-}
-
-// get makes one GET and returns an answer of the 2xx kind.
-func (r *registry) get(ctx context.Context, url string, header http.Header) (*http.Response, error) {
-	client, err := r.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return do(ctx, client, url, header)
+	return failed
 }
 
 func do(ctx context.Context, client *http.Client, url string, header http.Header) (*http.Response, error) {
@@ -105,11 +95,6 @@ func do(ctx context.Context, client *http.Client, url string, header http.Header
 		return nil, newStatusError(resp)
 	}
 	return resp, nil
-}
-
-func (r *registry) url(what, identifier string) string {
-	u := url.URL{Scheme: "https", Host: r.repo.RegistryStr(), Path: "/v2/" + r.repo.RepositoryStr() + "/" + what + "/" + identifier}
-	return u.String()
 }
 
 func (r *registry) root(ctx context.Context) ([]byte, error) {
@@ -144,103 +129,78 @@ var accept = []string{
 	"application/vnd.oci.artifact.manifest.v1+json",
 }
 
-// fetchManifest asks the registry and keeps the answer. want is nil for a tag.
+// fetchManifest asks for a manifest and keeps the answer. want is nil for a tag.
 func (r *registry) fetchManifest(ctx context.Context, identifier string, want *v1.Descriptor) ([]byte, error) {
 	var data []byte
-	again := func(cause error, wait time.Duration) { warnRetry(r.progress, cause, wait) }
-	err := retry(ctx, r.backoff, again, func() (bool, error) {
-		resp, err := r.get(ctx, r.url("manifests", identifier), http.Header{"Accept": {strings.Join(accept, ", ")}})
-		if err != nil {
-			return false, err
-		}
-		defer resp.Body.Close()
-		data, err = readAll(resp.Body)
-		if err == nil && resp.ContentLength > int64(len(data)) {
-			err = io.ErrUnexpectedEOF
-		}
-		return false, err
+	again := func(cause error, wait time.Duration) { warnRetry(r.options.Progress, cause, wait) }
+	err := retry(ctx, r.options.backoff, again, func() (bool, error) {
+		return false, r.ask(ctx, func(e *endpoint) (err error) {
+			data, err = e.manifest(ctx, identifier)
+			if err == nil && want != nil {
+				err = verifyDocument(data, *want)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, r.explain(err)
 	}
 	got := v1.Descriptor{Digest: sumOf(data), Size: int64(len(data))}
-	if want != nil {
-		if err := verifyDocument(data, *want); err != nil {
-			return nil, err
-		}
-	}
 	if err := r.cache.write(ctx, got, data); err != nil {
 		return nil, err
 	}
 	return data, nil
 }
 
-func (r *registry) blob(d v1.Descriptor) blob {
-	return &cachedBlob{origin: r, cache: r.cache, backoff: r.backoff, desc: d, changed: make(chan struct{})}
-}
-
-func (r *registry) blobAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
-	return openAt(d, offset, func(header http.Header) (*http.Response, error) { return r.openBlob(ctx, d, header) })
-}
-
-// openAt opens the bytes of a blob from offset on. A server that knows no ranges
-// sends the beginning again, which is dropped.
-func openAt(d v1.Descriptor, offset int64, get func(http.Header) (*http.Response, error)) (io.ReadCloser, error) {
-	header := http.Header{}
-	if offset > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
-	}
-	resp, err := get(header)
-	if status := (*statusError)(nil); errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable && offset > 0 {
-		return nil, wrongSize(d, fmt.Sprintf("at most %d", offset)) // the blob ends before
-	}
+// manifest makes one try to get a manifest.
+func (e *endpoint) manifest(ctx context.Context, identifier string) ([]byte, error) {
+	resp, err := e.get(ctx, "manifests", identifier, http.Header{"Accept": {strings.Join(accept, ", ")}})
 	if err != nil {
 		return nil, err
 	}
-	start, total := int64(0), resp.ContentLength
-	if resp.StatusCode == http.StatusPartialContent {
-		if start, total, err = contentRange(resp.Header.Get("Content-Range")); err != nil || start > offset {
-			resp.Body.Close()
-			return nil, fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", api.ErrInvalid, offset, resp.Header.Get("Content-Range"))
-		}
+	defer resp.Body.Close()
+	data, err := readAll(resp.Body)
+	if err == nil && resp.ContentLength > int64(len(data)) {
+		err = io.ErrUnexpectedEOF
 	}
-	if total >= 0 && total != d.Size {
-		resp.Body.Close()
-		return nil, wrongSize(d, fmt.Sprint(total))
-	}
-	if _, err := io.CopyN(io.Discard, resp.Body, offset-start); err != nil {
-		resp.Body.Close()
-		return nil, noEOF(err)
-	}
-	return resp.Body, nil
+	return data, err
 }
 
-// contentRange reads "bytes start-end/total" (RFC 9110, 14.4); total is -1 for "*".
-func contentRange(s string) (start, total int64, err error) {
-	span, all, _ := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
-	first, _, _ := strings.Cut(span, "-")
-	if start, err = strconv.ParseInt(first, 10, 64); err != nil {
-		return 0, 0, err
-	}
-	if all == "*" {
-		return start, -1, nil
-	}
-	total, err = strconv.ParseInt(all, 10, 64)
-	return start, total, err
+func (r *registry) blob(d v1.Descriptor) blob {
+	return r.options.cachedBlob(r, r.cache, r.lines, d)
 }
 
-// openBlob asks the URLs of a foreign layer first, without credentials, and then
-// the registry.
-func (r *registry) openBlob(ctx context.Context, d v1.Descriptor, header http.Header) (*http.Response, error) {
+func (r *registry) blobAt(ctx context.Context, d v1.Descriptor, start, end int64) (b *body, err error) {
 	if !d.MediaType.IsDistributable() {
-		for _, u := range d.URLs {
-			resp, err := do(ctx, &http.Client{Transport: r.wire}, u, header.Clone())
-			if err == nil || ctx.Err() != nil || temporary(err) {
-				return resp, err
-			}
+		if b, err := r.foreignAt(ctx, d, start, end); b != nil || err != nil {
+			return b, err
 		}
 	}
-	return r.get(ctx, r.url("blobs", d.Digest.String()), header)
+	err = r.ask(ctx, func(e *endpoint) error {
+		b, err = openAt(d, start, end, func(header http.Header) (*http.Response, error) {
+			return e.get(ctx, "blobs", d.Digest.String(), header)
+		})
+		if err != nil {
+			return err
+		}
+		b.mirror = e.mirror
+		b.blame = func() { e.blame() }
+		return nil
+	})
+	return b, err
+}
+
+// foreignAt asks the URLs of a foreign layer, without credentials. Nothing and no
+// error is for the registry to have it.
+func (r *registry) foreignAt(ctx context.Context, d v1.Descriptor, start, end int64) (*body, error) {
+	client := &http.Client{Transport: r.own.wire}
+	for _, u := range d.URLs {
+		b, err := openAt(d, start, end, func(header http.Header) (*http.Response, error) { return do(ctx, client, u, header) })
+		if err == nil || ctx.Err() != nil || temporary(err) {
+			return b, err
+		}
+	}
+	return nil, nil
 }
 
 // explain says what the user can do about an answer of the registry.
@@ -259,11 +219,8 @@ func (r *registry) explain(err error) error {
 	}
 	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		r.mu.Lock()
-		login := r.login
-		r.mu.Unlock()
 		which := "no credentials for it in "
-		if login {
+		if r.own.hasLogin() {
 			which = "with the credentials found in one of "
 		}
 		reg := r.ref.registry
@@ -275,11 +232,18 @@ func (r *registry) explain(err error) error {
 	case http.StatusTooManyRequests:
 		return api.Hint(err, "the registry limits how much one may pull: wait, or log in for a higher limit")
 	}
+	if hinted := explainTLS(err, r.ref.registry); hinted != nil {
+		return hinted
+	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return api.Hint(err, fmt.Sprintf("check that %s is the right name and can be reached from here; a proxy is taken from HTTPS_PROXY", r.ref.registry))
+		return api.Hint(err, fmt.Sprintf("check that %s is the right name and can be reached from here; %s", r.ref.registry, proxyHint))
 	}
 	return err
 }
+
+// proxyHint says where a proxy comes from. The daemon lives longer than the shell
+// that it was started from.
+const proxyHint = "a proxy is taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY as they were when the daemon was started: to change them, banger daemon stop"
 
 // warnRetry says that something went wrong and will be tried again.
 func warnRetry(p api.Progress, cause error, wait time.Duration) {

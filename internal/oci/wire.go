@@ -21,23 +21,15 @@ import (
 // business to send us, gives up on peers that say nothing, and turns answers that
 // are worth a retry into errors, with their Retry-After.
 type wire struct {
-	base  *http.Transport
+	hosts *hosts
 	host  string // of the registry, without port
 	plain bool   // HTTP is allowed
 	stall time.Duration
 }
 
-func newWire(host string, plain bool, stall time.Duration) *wire {
-	return &wire{host: hostname(host), plain: plain, stall: stall, base: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: stall, KeepAlive: stall}).DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   stall,
-		MaxIdleConnsPerHost:   2 * parallel,
-		IdleConnTimeout:       10 * time.Second, // soon gone: nobody closes them
-		DisableCompression:    true,             // the bytes as stored are what is hashed
-		ExpectContinueTimeout: time.Second,
-	}}
+// newWire makes the way to a host: own in URLs, name in the settings.
+func newWire(own, name string, o Options) *wire {
+	return &wire{hosts: newHosts(own, name, o), host: hostname(own), plain: o.plain(name), stall: o.stall}
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -47,7 +39,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(w.stall, func() { cancel(fmt.Errorf("%s: %w (%v)", req.URL.Host, errStalled, w.stall)) })
-	resp, err := w.base.RoundTrip(req.WithContext(ctx))
+	resp, err := w.hosts.RoundTrip(req.WithContext(ctx))
 	timer.Stop()
 	if err != nil {
 		defer cancel(nil)

@@ -1,0 +1,363 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"banger/internal/api"
+)
+
+// progressBytes is how much a failed try must have brought to count as progress,
+// and how much a killed process forgets of each part at most.
+const progressBytes = 1 << 20
+
+// transfer brings the parts of a blob into its partial file. One worker brings
+// them in their order. Once a server has shown that it knows ranges, others help,
+// while the pull has connections to spare; one of them that fails leaves its part
+// to the first. Beside them the bytes are hashed as the file fills from its start.
+type transfer struct {
+	blob     *cachedBlob
+	file     *os.File
+	progress api.Progress
+	follow   bool // readers may: nothing is left over from another process
+
+	grown   chan struct{} // holds a token when prefix has grown
+	helpers sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	parts  []part
+	prefix int64 // bytes from the start on that the file has
+	limit  int   // of workers
+	active int   // workers
+	meter  *meter
+	mirror string // that sent something; the last of several
+}
+
+func newTransfer(b *cachedBlob, f *os.File, parts []part, p api.Progress) *transfer {
+	t := &transfer{
+		blob: b, file: f, progress: p, follow: doneOf(parts) == 0, grown: make(chan struct{}, 1),
+		parts: parts, limit: b.lines.max, meter: newMeter(p, api.PhaseFetch, b.desc.Digest.String(), b.desc.Size),
+	}
+	t.meter.add(doneOf(parts))
+	t.advance()
+	return t
+}
+
+// run completes the file and verifies it.
+func (t *transfer) run(ctx context.Context) error {
+	digest := ""
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		digest, err = t.hash(ctx)
+		return err
+	})
+	group.Go(func() error {
+		t.blob.lines.join()
+		defer t.blob.lines.leave()
+		t.mu.Lock()
+		t.active++
+		t.mu.Unlock()
+		return t.lead(ctx, group)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	d := t.blob.desc
+	if digest == d.Digest.String() {
+		return nil
+	}
+	err := &MismatchError{Object: object(d), What: "digest", Want: d.Digest.String(), Got: digest, Mirror: t.mirror}
+	if t.mirror == "" {
+		return err
+	}
+	return api.Hint(err, "nothing of it is kept; take the mirror out of config.toml, or have it repaired")
+}
+
+// hash follows the growing file from its start to its end.
+func (t *transfer) hash(ctx context.Context) (string, error) {
+	sum := sha256.New()
+	buf := make([]byte, chunkSize)
+	for at := int64(0); at < t.blob.desc.Size; {
+		t.mu.Lock()
+		limit := t.prefix
+		t.mu.Unlock()
+		if at == limit {
+			select {
+			case <-t.grown:
+				continue
+			case <-ctx.Done():
+				return "", context.Cause(ctx)
+			}
+		}
+		n, err := t.file.ReadAt(buf[:min(int64(len(buf)), limit-at)], at)
+		if n == 0 && err != nil {
+			return "", fmt.Errorf("read partial blob: %w", err)
+		}
+		sum.Write(buf[:n])
+		at += int64(n)
+	}
+	return digestText(sum), nil
+}
+
+// lead is the first worker. When there is nothing to take any more it waits for
+// the helpers, who may leave something after all.
+func (t *transfer) lead(ctx context.Context, group *errgroup.Group) error {
+	again := func(cause error, wait time.Duration) { warnRetry(t.progress, cause, wait) }
+	for {
+		i, ok := t.take()
+		if !ok {
+			t.helpers.Wait()
+			if i, ok = t.take(); !ok {
+				t.meter.end()
+				return nil
+			}
+		}
+		err := retry(ctx, t.blob.backoff, again, func() (bool, error) {
+			n, err := t.bring(ctx, group, &i)
+			if err == nil || !temporary(err) || !t.helped() {
+				return n >= progressBytes, err
+			}
+			// A server that refuses us may go on with the helpers, and until they
+			// have ended that is no reason to give up.
+			t.giveBack(i)
+			t.helpers.Wait()
+			if i, ok = t.take(); !ok {
+				return true, nil
+			}
+			return true, err
+		})
+		if err != nil {
+			return t.blob.origin.explain(err)
+		}
+	}
+}
+
+// help is another worker, for as long as its connection is to spare.
+func (t *transfer) help(ctx context.Context, group *errgroup.Group) error {
+	for !t.blob.lines.crowded() {
+		i, ok := t.take()
+		if !ok {
+			return nil
+		}
+		n, err := t.bring(ctx, group, &i)
+		if err == nil {
+			continue
+		}
+		status := (*statusError)(nil)
+		if ctx.Err() != nil || !temporary(err) && !errors.As(err, &status) {
+			return err
+		}
+		t.giveBack(i)
+		if n < progressBytes {
+			t.mu.Lock()
+			t.limit = t.active - 1 // it is one too many for the server
+			t.mu.Unlock()
+		}
+		t.progress.Warn(api.PhaseFetch, fmt.Sprintf("one of several connections failed: %v; going on with the others", err))
+		return nil
+	}
+	return nil
+}
+
+// spread starts as many workers as there is work and room for.
+func (t *transfer) spread(ctx context.Context, group *errgroup.Group) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	untaken := 0
+	for _, p := range t.parts {
+		if p.open() {
+			untaken++
+		}
+	}
+	for ; untaken > 0 && t.active < t.limit && t.blob.lines.joinSpare(); untaken-- {
+		t.active++
+		t.helpers.Add(1)
+		group.Go(func() error {
+			defer t.helpers.Done()
+			defer t.blob.lines.leave()
+			defer func() {
+				t.mu.Lock()
+				t.active--
+				t.mu.Unlock()
+			}()
+			return t.help(ctx, group)
+		})
+	}
+}
+
+// next returns the first part that is nobody's, or -1; t.mu is held.
+func (t *transfer) next() int {
+	for i, p := range t.parts {
+		if p.open() {
+			return i
+		}
+	}
+	return -1
+}
+
+// take makes the next part the caller's.
+func (t *transfer) take() (i int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i = t.next(); i < 0 {
+		return i, false
+	}
+	t.parts[i].taken = true
+	return i, true
+}
+
+// takeBehind takes the part behind i, if nothing of it is there or on its way.
+func (t *transfer) takeBehind(i int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i+1 == len(t.parts) || t.parts[i+1].taken || t.parts[i+1].done > 0 {
+		return false
+	}
+	t.parts[i+1].taken = true
+	return true
+}
+
+// giveBack leaves part i to others.
+func (t *transfer) giveBack(i int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parts[i].taken = false
+}
+
+// helped says whether there are helpers.
+func (t *transfer) helped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.active > 1
+}
+
+func (t *transfer) part(i int) part {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.parts[i]
+}
+
+// bring makes one try to complete part *i, and returns how much it has brought.
+// From a server that sends more it takes the next parts too, and *i is the last.
+func (t *transfer) bring(ctx context.Context, group *errgroup.Group, i *int) (n int64, err error) {
+	for p := t.part(*i); p.done < p.end-p.start; p = t.part(*i) {
+		got, err := t.request(ctx, group, i)
+		n += got
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// request makes one request for the rest of part *i.
+func (t *transfer) request(ctx context.Context, group *errgroup.Group, i *int) (n int64, err error) {
+	d := t.blob.desc
+	p := t.part(*i)
+	at := p.start + p.done
+	body, err := t.blob.origin.blobAt(ctx, d, at, p.end)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return 0, brokenBody{err} // it sent the manifest: this is a restart, not a wrong port
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	t.mu.Lock()
+	t.mirror = cmp.Or(body.mirror, t.mirror)
+	t.mu.Unlock()
+	if body.ranged {
+		t.spread(ctx, group)
+	}
+	buf := make([]byte, chunkSize)
+	for noted := int64(0); at < body.end; {
+		if at == p.end {
+			if !t.takeBehind(*i) {
+				return n, nil
+			}
+			*i++
+			p = t.part(*i)
+		}
+		m, rerr := body.Read(buf[:min(int64(len(buf)), p.end-at, body.end-at)])
+		at += int64(m)
+		n += int64(m)
+		noted += int64(m)
+		note := noted >= progressBytes || at == p.end || rerr != nil
+		if note {
+			noted = 0
+		}
+		if err := t.write(*i, buf[:m], note); err != nil {
+			return n, err
+		}
+		switch {
+		case rerr == io.EOF && at < body.end:
+			body.fault()
+			return n, fmt.Errorf("body ended after %d of %d bytes: %w", at, d.Size, io.ErrUnexpectedEOF)
+		case rerr != nil && rerr != io.EOF && ctx.Err() == nil:
+			body.fault()
+			return n, fmt.Errorf("read body: %w", brokenBody{rerr})
+		case rerr != nil && rerr != io.EOF:
+			return n, rerr
+		}
+	}
+	// Its end lets the connection serve again.
+	if m, _ := body.Read(buf[:1]); m > 0 && body.end == d.Size {
+		return n, wrongSize(d, "more")
+	}
+	return n, nil
+}
+
+// write adds to part i, and with note tells it to a later process.
+func (t *transfer) write(i int, data []byte, note bool) error {
+	p := t.part(i)
+	if _, err := t.file.WriteAt(data, p.start+p.done); err != nil {
+		return t.blob.cache.writeError(t.file, err, p.end-p.start-p.done)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parts[i].done += int64(len(data))
+	t.meter.add(int64(len(data)))
+	t.advance()
+	if !note || len(t.parts) == 1 {
+		return nil
+	}
+	if err := noteDone(t.file, t.parts, i); err != nil {
+		return t.blob.cache.writeError(t.file, err, t.blob.desc.Size-doneOf(t.parts))
+	}
+	return nil
+}
+
+// advance moves prefix over what has come; t.mu is held.
+func (t *transfer) advance() {
+	before := t.prefix
+	for i := range t.parts {
+		p := t.parts[i]
+		if p.end <= t.prefix {
+			continue
+		}
+		t.prefix = p.start + p.done
+		if t.prefix < p.end {
+			break
+		}
+	}
+	if t.prefix == before {
+		return
+	}
+	select {
+	case t.grown <- struct{}{}:
+	default:
+	}
+	if t.follow {
+		t.blob.update(func() { t.blob.ready = t.prefix })
+	}
+}
