@@ -15,9 +15,8 @@ import (
 func (c *cli) imageList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List images",
+		Use:   "list",
+		Short: "List images",
 		Long: `List images, a line for each name. SIZE is that of the disk as a VM sees it, ON DISK
 what it takes here.` + exitHelp,
 		Args: exactly(0),

@@ -64,9 +64,9 @@ func escape(s string) string {
 }
 
 // printable makes a name fit for one line of output: one with anything in it that
-// does not show is quoted, as Go quotes strings.
+// does not show, or that looks like that, is quoted as Go quotes strings.
 func printable(name string) string {
-	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
+	if strings.HasPrefix(name, `"`) || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
 		return strconv.Quote(name)
 	}
 	return name

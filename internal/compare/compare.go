@@ -112,8 +112,8 @@ func Changes(all []api.Difference) []api.Change {
 	return changes
 }
 
-// kind names the type of a file.
-func kind(mode fs.FileMode) string {
+// Kind names the type of a file.
+func Kind(mode fs.FileMode) string {
 	switch mode.Type() {
 	case 0:
 		return "file"

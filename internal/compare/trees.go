@@ -17,11 +17,11 @@ func (r *report) trees(want, got tree) (pairs []pair) {
 	for _, p := range slices.Sorted(maps.Keys(want.files)) {
 		w, g := want.files[p], got.files[p]
 		if g == nil {
-			r.add(p, missing, kind(w.mode), "")
+			r.add(p, missing, Kind(w.mode), "")
 			continue
 		}
 		if w.mode.Type() != g.mode.Type() {
-			r.add(p, "type", kind(w.mode), kind(g.mode))
+			r.add(p, "type", Kind(w.mode), Kind(g.mode))
 			continue
 		}
 		r.attributes(p, w, g)
@@ -38,7 +38,7 @@ func (r *report) trees(want, got tree) (pairs []pair) {
 	}
 	for p, g := range got.files {
 		if want.files[p] == nil {
-			r.add(p, extra, "", kind(g.mode))
+			r.add(p, extra, "", Kind(g.mode))
 		}
 	}
 	return pairs
@@ -52,7 +52,7 @@ type pair struct {
 
 // attributes compares what an inode says of itself.
 func (r *report) attributes(p string, want, got *file) {
-	if w, g := octal(want.mode), octal(got.mode); w != g {
+	if w, g := Octal(want.mode), Octal(got.mode); w != g {
 		r.add(p, "mode", w, g)
 	}
 	if want.uid != got.uid || want.gid != got.gid {
@@ -119,7 +119,8 @@ func (t tree) names() map[*file][]string {
 	return names
 }
 
-func octal(mode fs.FileMode) string {
+// Octal is a mode as chmod(1) takes it: "4755".
+func Octal(mode fs.FileMode) string {
 	bits := uint32(mode.Perm())
 	for bit, c := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
 		if mode&bit != 0 {
