@@ -121,7 +121,9 @@ func (c *cli) bundleOfRef(ctx context.Context, what string, b built) (e api.Cata
 	if err != nil {
 		return e, err
 	}
-	b.fetch.CacheDir, b.fetch.Progress = filepath.Join(d.Cache, "oci"), c.progress()
+	p, end := c.show("resolving " + ref.String())
+	defer end()
+	b.fetch.CacheDir, b.fetch.Progress = filepath.Join(d.Cache, "oci"), p
 	release, err := oci.Hold(b.fetch.CacheDir)
 	if err != nil {
 		return e, err
@@ -137,10 +139,11 @@ func (c *cli) bundleOfRef(ctx context.Context, what string, b built) (e api.Cata
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	disk := filepath.Join(dir, "rootfs.ext4")
-	made, err := image.ConvertFile(ctx, src, disk, b.convert, c.progress())
+	made, err := image.ConvertFile(ctx, src, disk, b.convert, p)
 	if err != nil {
 		return e, err
 	}
+	end()
 	c.warnings(made.Warnings)
 	return c.pack(ctx, disk, bundle.Manifest{
 		Name: cmp.Or(b.name, ref.Name()), Arch: archOf(src.Platform), SourceDigest: src.Digest, Process: src.Config,
@@ -157,7 +160,9 @@ func (c *cli) pack(ctx context.Context, disk string, m bundle.Manifest, b built)
 			return api.CatalogEntry{}, err
 		}
 	}
-	return image.PackFile(ctx, b.out, disk, m, b.force, c.progress())
+	p, end := c.show("packing " + m.Name)
+	defer end()
+	return image.PackFile(ctx, b.out, disk, m, b.force, p)
 }
 
 // archOf returns the architecture of "linux/amd64".
@@ -183,7 +188,9 @@ or podman, and print the entry to put into a catalog.` + exitHelp,
 			if _, err := image.DescribeBundle(push.Path, api.CatalogFile{}); err != nil {
 				return err
 			}
-			f, err := push.Do(cmd.Context(), c.progress())
+			p, end := c.show("pushing " + push.Path)
+			f, err := push.Do(cmd.Context(), p)
+			end()
 			if err != nil {
 				return err
 			}

@@ -42,7 +42,7 @@ func (c *cli) catalogList() *cobra.Command {
 			}
 			for _, s := range sources {
 				if s.Problem != "" {
-					fmt.Fprintf(c.stderr, "warning: catalog %s, and what comes after it, cannot be used: %s\n", s.Name, escape(s.Problem))
+					c.warn("catalog %s, and what comes after it, cannot be used: %s", s.Name, s.Problem)
 				}
 			}
 			if kernels {
@@ -223,7 +223,7 @@ minisign (catalog.json.minisig beside it) by the key you give, unless you say
 				return err
 			}
 			var added api.Catalog
-			if err := conn.Call(cmd.Context(), "catalog.add", req, &added); err != nil {
+			if err := c.call(cmd.Context(), conn, "fetching "+req.Source, "catalog.add", req, &added); err != nil {
 				return err
 			}
 			if err := c.sayShadowed(cmd, conn, added.Name); err != nil {
@@ -276,7 +276,7 @@ func (c *cli) catalogRemove() *cobra.Command {
 		Long:    "Remove catalogs. Images that were pulled by them stay." + exitHelp,
 		Args:    atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+			return c.each(cmd.Context(), "removing", args, func(conn *client.Client, name string) error {
 				return conn.Call(cmd.Context(), "catalog.remove", api.Named{Name: name}, nil)
 			})
 		},
@@ -302,7 +302,8 @@ or was signed before the one that is here, is refused, and the old one stays.` +
 				return err
 			}
 			var all []api.Catalog
-			if err := conn.Stream(cmd.Context(), "catalog.update", api.CatalogUpdate{Name: strings.Join(args, "")}, c.progress(), &all); err != nil {
+			req := api.CatalogUpdate{Name: strings.Join(args, "")}
+			if err := c.stream(cmd.Context(), conn, "fetching catalogs", "catalog.update", req, &all); err != nil {
 				return err
 			}
 			if asJSON {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"banger/internal/api"
 	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/oci"
@@ -16,6 +18,7 @@ func (c *cli) convert() *cobra.Command {
 	var o image.Options
 	var options oci.Options
 	var out, sizeText string
+	var timing bool
 	cmd := &cobra.Command{
 		Use:   "convert [flags] <ref> -o <disk.ext4>",
 		Short: "Write an OCI image as an ext4 disk, without the daemon",
@@ -39,19 +42,27 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			}
 			options.CacheDir, options.ReadAhead = filepath.Join(d.Cache, "oci"), image.ReadAhead
 			options.MaxLayerBytes, options.MaxRatio = o.Limits.Bytes, o.Limits.Ratio
-			options.Progress = c.progress()
+			p, end := c.show("resolving " + ref.String())
+			defer end()
+			options.Progress = p
 			release, err := oci.Hold(options.CacheDir)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, release()) }()
+			began := time.Now()
 			src, err := oci.Resolve(cmd.Context(), ref, options)
 			if err != nil {
 				return err
 			}
-			disk, err := image.ConvertFile(cmd.Context(), src, out, o, c.progress())
+			resolved := time.Since(began)
+			disk, err := image.ConvertFile(cmd.Context(), src, out, o, p)
 			if err != nil {
 				return fmt.Errorf("convert %s: %w", ref, err)
+			}
+			end()
+			if timing {
+				c.timing("all", append([]api.Phase{{Name: "resolve", Duration: resolved}}, disk.Phases...))
 			}
 			c.warnings(disk.Warnings)
 			fmt.Fprintln(c.stdout, out)
@@ -64,6 +75,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 	f.BoolVar(&o.NoGuestFiles, "no-guest-files", false, "the image alone, nothing of ours")
 	f.BoolVar(&o.Force, "force", false, "replace the output file")
 	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
+	f.BoolVar(&timing, "timing", false, "print how long each phase took")
 	f.StringVar(&options.Platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
 	f.BoolVar(&options.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
 	limitFlag(cmd, &o.Limits)

@@ -22,7 +22,7 @@ func (c *cli) image() *cobra.Command {
 func (c *cli) imagePull() *cobra.Command {
 	var req api.ImagePull
 	var sizeText string
-	var asJSON bool
+	var asJSON, timing bool
 	cmd := &cobra.Command{
 		Use:   "pull [flags] <name-or-ref>",
 		Short: "Make a bootable image of a name in the catalog or an OCI image",
@@ -49,9 +49,12 @@ kernel beside it.
 				return err
 			}
 			req.Ref = args[0]
-			img, err := c.pull(cmd.Context(), conn, req, c.progress())
+			img, err := c.pull(cmd.Context(), conn, req, true)
 			if err != nil {
 				return err
+			}
+			if timing {
+				c.timing("all", img.Phases)
 			}
 			if asJSON {
 				return printJSON(c.stdout, img)
@@ -68,6 +71,7 @@ kernel beside it.
 	f.BoolVar(&req.NoGuestFiles, "no-guest-files", false, "add nothing of ours to the disk")
 	f.BoolVar(&asJSON, "json", false, "print the image as JSON")
 	limitFlag(cmd, &req.Limits)
+	f.BoolVar(&timing, "timing", false, "print how long each phase took")
 	kernelFlags(cmd, &req.KernelChoice)
 	return cmd
 }
@@ -96,8 +100,9 @@ func absKernel(k *api.KernelChoice) error {
 	return nil
 }
 
-// pull pulls; a relative path in the ref is one of ours, not of the daemon's.
-func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull, p api.Progress) (api.Image, error) {
+// pull pulls; a relative path in the ref is one of ours, not of the daemon's. An
+// image without a kernel is worth a warning, unless the caller sees to it.
+func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull, warnKernel bool) (api.Image, error) {
 	var img api.Image
 	if !catalog.IsName(req.Ref) && !strings.HasPrefix(req.Ref, api.CatalogPrefix) {
 		ref, err := oci.Normalize(req.Ref)
@@ -106,7 +111,14 @@ func (c *cli) pull(ctx context.Context, conn *client.Client, req api.ImagePull, 
 		}
 		req.Ref = ref.String()
 	}
-	err := conn.Stream(ctx, "image.pull", req, p, &img)
+	show, end := c.show("pulling " + req.Ref)
+	defer end()
+	err := conn.Stream(ctx, "image.pull", req, func(e api.Event) {
+		if warnKernel || !e.Warning || e.Phase != "kernel" {
+			show(e)
+		}
+	}, &img)
+	end()
 	if err == nil {
 		c.warnings(img.Warnings)
 	}

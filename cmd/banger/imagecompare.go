@@ -34,7 +34,7 @@ EXIT STATUS
 				return err
 			}
 			var v api.ImageVerified
-			if err := conn.Stream(cmd.Context(), "image.verify", req, c.progress(), &v); err != nil {
+			if err := c.stream(cmd.Context(), conn, "verifying "+req.Name, "image.verify", req, &v); err != nil {
 				return err
 			}
 			if err := c.printVerified(v, asJSON); err != nil || v.Equal {
@@ -114,7 +114,7 @@ and a VM have the same name, say image:<name> or vm:<name>.` + exitHelp,
 				return err
 			}
 			var changes []api.Change
-			if err := conn.Stream(cmd.Context(), "image.diff", req, c.progress(), &changes); err != nil {
+			if err := c.stream(cmd.Context(), conn, "comparing "+req.Name, "image.diff", req, &changes); err != nil {
 				return err
 			}
 			if asJSON {

@@ -30,7 +30,7 @@ where the file system can.` + exitHelp,
 				return err
 			}
 			req.Name, req.RootfsPath = args[0], path
-			return c.makeImage(cmd, "image.register", req, asJSON)
+			return c.makeImage(cmd, "registering "+req.RootfsPath, "image.register", req, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&req.Copy, "copy", false, "copy the file into the store")
@@ -55,7 +55,7 @@ SSH server, a host key where it finds none.` + exitHelp,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.VM = args[0]
-			return c.makeImage(cmd, "image.promote", req, asJSON)
+			return c.makeImage(cmd, "copying the disk of "+req.VM, "image.promote", req, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&req.Name, "name", "", "name of the image (default: that of the VM)")
@@ -64,13 +64,13 @@ SSH server, a host key where it finds none.` + exitHelp,
 }
 
 // makeImage makes the call that makes an image, and prints its name.
-func (c *cli) makeImage(cmd *cobra.Command, verb string, req any, asJSON bool) error {
+func (c *cli) makeImage(cmd *cobra.Command, doing, verb string, req any, asJSON bool) error {
 	conn, err := c.connect(cmd.Context())
 	if err != nil {
 		return err
 	}
 	var img api.Image
-	if err := conn.Stream(cmd.Context(), verb, req, c.progress(), &img); err != nil {
+	if err := c.stream(cmd.Context(), conn, doing, verb, req, &img); err != nil {
 		return err
 	}
 	if asJSON {
@@ -111,7 +111,7 @@ VM uses stays, and the error names the VM; with --force the VMs go first, those 
 run included. Of an image that was registered in place the file stays.` + exitHelp,
 		Args: atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+			return c.each(cmd.Context(), "removing", args, func(conn *client.Client, name string) error {
 				var removed api.ImageRemoved
 				if err := conn.Call(cmd.Context(), "image.rm", api.ImageRemove{Name: name, Force: force}, &removed); err != nil {
 					return err

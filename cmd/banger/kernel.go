@@ -35,7 +35,7 @@ func (c *cli) kernelPull() *cobra.Command {
 			}
 			req.Source = args[0]
 			var k api.Kernel
-			if err := conn.Stream(cmd.Context(), "kernel.pull", req, c.progress(), &k); err != nil {
+			if err := c.stream(cmd.Context(), conn, "looking for kernel "+req.Source, "kernel.pull", req, &k); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.stdout, k.Name)
@@ -66,7 +66,7 @@ disk that all VMs share.` + exitHelp,
 				return err
 			}
 			var imported api.Kernel
-			if err := conn.Stream(cmd.Context(), "kernel.import", req, c.progress(), &imported); err != nil {
+			if err := c.stream(cmd.Context(), conn, "importing "+req.Path, "kernel.import", req, &imported); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.stdout, imported.Name)
@@ -207,7 +207,7 @@ func (c *cli) kernelRemove() *cobra.Command {
 with --force it goes, and images keep their copy.` + exitHelp,
 		Args: atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+			return c.each(cmd.Context(), "removing", args, func(conn *client.Client, name string) error {
 				return conn.Call(cmd.Context(), "kernel.rm", api.KernelRemove{Name: name, Force: force}, nil)
 			})
 		},

@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"banger/internal/api"
 	"banger/internal/client"
+	"banger/internal/progress"
 )
 
 // version is set by the build.
@@ -43,11 +43,13 @@ type cli struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	quiet          bool
+	mode           progress.Mode
+	live           *progress.Display // of the call under way
 }
 
 // run runs one command line and returns its exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, mode: progress.Auto}
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -69,10 +71,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "banger: %v\n", err)
-	if hint := api.HintOf(err); hint != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", hint)
-	}
+	c.fail(err)
 	if called.Annotations[ownStatus] != "" {
 		return exitVM
 	}
@@ -118,7 +117,7 @@ func (c *cli) command() *cobra.Command {
   banger convert oci:./layout:tag -o disk.ext4         only the disk`
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "no progress, only warnings and errors")
+	c.progressFlags(root)
 	return root
 }
 
@@ -162,15 +161,19 @@ func atLeastOne(cmd *cobra.Command, args []string) error {
 }
 
 // each does one thing to all that are named, prints the name of each that it
-// was done to, and goes on after an error.
-func (c *cli) each(ctx context.Context, names []string, do func(*client.Client, string) error) error {
+// was done to, and goes on after an error. doing is what it does, such as
+// "stopping".
+func (c *cli) each(ctx context.Context, doing string, names []string, do func(*client.Client, string) error) error {
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	var all error
 	for _, name := range names {
-		if err := do(conn, name); err != nil {
+		_, end := c.show(doing + " " + name)
+		err := do(conn, name)
+		end()
+		if err != nil {
 			all = errors.Join(all, err)
 			continue
 		}

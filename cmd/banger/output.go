@@ -6,14 +6,11 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
 	"github.com/docker/go-units"
-
-	"banger/internal/api"
 )
 
 // Results go to standard output, everything else to standard error.
@@ -70,67 +67,6 @@ func printable(name string) string {
 		return strconv.Quote(name)
 	}
 	return name
-}
-
-// progress prints the events of a long call as plain lines.
-func (c *cli) progress() api.Progress {
-	const interval = 2 * time.Second // between two lines about one step
-	var mu sync.Mutex                // guards last and the order of lines
-	type state struct {
-		at    time.Time
-		bytes int64
-	}
-	last := map[string]state{}
-	warned := map[string]bool{}
-	return func(e api.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case e.Warning:
-			if !warned[e.Message] {
-				warned[e.Message] = true
-				fmt.Fprintf(c.stderr, "warning: %s\n", escape(e.Message))
-			}
-		case c.quiet:
-		case e.Message != "":
-			fmt.Fprintln(c.stderr, escape(e.Message))
-		case e.Total > 0:
-			now := time.Now()
-			key := strings.TrimSpace(e.Phase + " " + e.ID)
-			was, seen := last[key]
-			if !seen {
-				last[key] = state{now, e.Done}
-				return
-			}
-			whole := e.Done == e.Total && was.bytes != e.Done
-			if now.Sub(was.at) < interval && !whole {
-				return
-			}
-			rate := float64(e.Done-was.bytes) / max(now.Sub(was.at).Seconds(), 1e-3)
-			last[key] = state{now, e.Done}
-			fmt.Fprintf(c.stderr, "%s: %s of %s, %s/s\n", escape(key), size(e.Done), size(e.Total), size(int64(rate)))
-		}
-	}
-}
-
-// warnings prints what a conversion warns of, a line for each kind.
-func (c *cli) warnings(all []api.Warning) {
-	count := map[string]int{}
-	for _, w := range all {
-		count[w.Kind]++
-	}
-	for _, w := range all {
-		n := count[w.Kind]
-		if n == 0 {
-			continue
-		}
-		delete(count, w.Kind)
-		more := ""
-		if n > 1 {
-			more = fmt.Sprintf(" (and %d more)", n-1)
-		}
-		fmt.Fprintf(c.stderr, "warning: %s: %s%s\n", escape(w.Path), escape(w.Message), more)
-	}
 }
 
 // fields prints what a show command shows, leaving out what is not there.

@@ -77,18 +77,21 @@ ends. A VM without --name is removed at the end, with its disk.` + exitVMHelp,
 			}
 			req.Image, req.Cmd, req.Ephemeral = img.ID, args[1:], req.Name == ""
 			var vm api.VM
-			if err := conn.Stream(ctx, "vm.create", req, c.progress(), &vm); err != nil {
+			if err := c.stream(ctx, conn, "making a VM of "+img.Name, "vm.create", req, &vm); err != nil {
 				return err
 			}
 			if vm.Ephemeral {
 				defer func() { err = errors.Join(err, c.discard(ctx, conn, vm.ID)) }()
 			}
 			start := api.VMStart{Name: vm.ID, Detach: detach, Accel: accel}
-			if err := conn.Stream(ctx, "vm.start", start, c.progress(), &vm); err != nil {
+			if err := c.stream(ctx, conn, "booting "+vm.Name, "vm.start", start, &vm); err != nil {
 				return err
 			}
 			if timing {
-				c.phases(vm)
+				if len(img.Phases) > 0 {
+					c.timing("pull", img.Phases)
+				}
+				c.timing("boot", vm.Phases)
 			}
 			if detach {
 				fmt.Fprintln(c.stdout, vm.Name)
@@ -108,7 +111,7 @@ ends. A VM without --name is removed at the end, with its disk.` + exitVMHelp,
 	f.StringVarP(&req.User, "user", "u", "", "run the command as user[:group]")
 	f.StringVarP(&req.WorkDir, "workdir", "w", "", "run the command in this directory")
 	f.BoolVarP(&detach, "detach", "d", false, "return when the VM runs")
-	f.BoolVar(&timing, "timing", false, "print how long each phase of the boot took")
+	f.BoolVar(&timing, "timing", false, "print how long each phase took, of a pull and of the boot")
 	f.StringVar(&platform, "platform", "", "platform of an image that is pulled")
 	f.BoolVar(&insecure, "insecure", false, "allow plain HTTP to the registry of an image that is pulled")
 	return cmd
@@ -136,12 +139,7 @@ func (c *cli) findOrPull(ctx context.Context, conn *client.Client, pull api.Imag
 		}
 	}
 	c.say("image %s is not here yet: pulling %s", pull.Ref, ref)
-	print := c.progress()
-	return c.pull(ctx, conn, pull, func(e api.Event) {
-		if e.Phase != "kernel" || !e.Warning { // that there is none is what needKernel sees to
-			print(e)
-		}
-	})
+	return c.pull(ctx, conn, pull, false)
 }
 
 // meaning returns the ref that an image is remembered by when it is pulled.
@@ -179,7 +177,7 @@ func (c *cli) needKernel(ctx context.Context, conn *client.Client, img api.Image
 		}
 	}
 	c.say("there is no kernel yet: fetching Debian's cloud kernel through this machine's apt sources")
-	return conn.Stream(ctx, "kernel.pull", api.KernelPull{Source: "debian"}, c.progress(), &api.Kernel{})
+	return c.stream(ctx, conn, "looking for a kernel", "kernel.pull", api.KernelPull{Source: "debian"}, &api.Kernel{})
 }
 
 // runMain runs what the user asked for in a VM that has just come up.
@@ -216,11 +214,4 @@ func (c *cli) discard(ctx context.Context, conn *client.Client, id string) error
 		return nil
 	}
 	return err
-}
-
-// say prints progress in words.
-func (c *cli) say(format string, args ...any) {
-	if !c.quiet {
-		fmt.Fprintln(c.stderr, escape(fmt.Sprintf(format, args...)))
-	}
 }

@@ -29,7 +29,7 @@ counts once; blocks that disks share count for each. RECLAIMABLE is what "system
 				return err
 			}
 			var usage []api.DiskUsage
-			if err := conn.Call(cmd.Context(), "system.df", nil, &usage); err != nil {
+			if err := c.call(cmd.Context(), conn, "measuring", "system.df", nil, &usage); err != nil {
 				return err
 			}
 			if asJSON {
@@ -63,7 +63,7 @@ one, and the whole cache of downloads. VMs and their disks are never removed.` +
 				return err
 			}
 			var pruned []api.Pruned
-			if err := conn.Stream(cmd.Context(), "system.prune", req, c.progress(), &pruned); err != nil {
+			if err := c.stream(cmd.Context(), conn, "looking for what nothing uses", "system.prune", req, &pruned); err != nil {
 				return err
 			}
 			return c.pruned(pruned, req.DryRun, asJSON)
@@ -94,7 +94,7 @@ EXIT STATUS
 				return err
 			}
 			var problems []api.Problem
-			if err := conn.Call(cmd.Context(), "system.check", req, &problems); err != nil {
+			if err := c.call(cmd.Context(), conn, "checking", "system.check", req, &problems); err != nil {
 				return err
 			}
 			return c.problems(problems, asJSON)

@@ -113,11 +113,11 @@ of its image starts too; its output is what "vm logs" shows.` + exitHelp,
 			}
 			var vm api.VM
 			req := api.VMStart{Name: args[0], Detach: true, Accel: c.getenv(accelVariable)}
-			if err := conn.Stream(cmd.Context(), "vm.start", req, c.progress(), &vm); err != nil {
+			if err := c.stream(cmd.Context(), conn, "starting "+req.Name, "vm.start", req, &vm); err != nil {
 				return err
 			}
 			if timing {
-				c.phases(vm)
+				c.timing("boot", vm.Phases)
 			}
 			fmt.Fprintln(c.stdout, vm.Name)
 			return nil
@@ -135,7 +135,7 @@ func (c *cli) vmStop() *cobra.Command {
 		Long:  "Stop VMs: the guest shuts down by itself; one that does not in time is killed." + exitHelp,
 		Args:  atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+			return c.each(cmd.Context(), "stopping", args, func(conn *client.Client, name string) error {
 				return conn.Call(cmd.Context(), "vm.stop", api.VMStop{Name: name, TimeoutSeconds: timeout}, nil)
 			})
 		},
@@ -152,7 +152,7 @@ func (c *cli) vmRemove() *cobra.Command {
 		Long:  "Remove VMs and their disks. One that runs is refused." + exitHelp,
 		Args:  atLeastOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.each(cmd.Context(), args, func(conn *client.Client, name string) error {
+			return c.each(cmd.Context(), "removing", args, func(conn *client.Client, name string) error {
 				return conn.Call(cmd.Context(), "vm.rm", api.VMRemove{Name: name, Force: force}, nil)
 			})
 		},
@@ -178,11 +178,4 @@ func (c *cli) vmLogs() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the VM ends")
 	return cmd
-}
-
-// phases prints how long each phase of a boot took.
-func (c *cli) phases(vm api.VM) {
-	for _, p := range vm.Phases {
-		fmt.Fprintf(c.stderr, "%-24s %7.3f s\n", p.Name, p.Duration.Seconds())
-	}
 }
