@@ -19,7 +19,7 @@ export BANGER_REQUIRE BANGER_ACCEL
 
 FUZZTIME ?= 30s
 
-.PHONY: help build test test-long demo docs lint fuzz bench clean vet
+.PHONY: help build test test-long demo docs lint fuzz bench bench-go clean vet
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' Makefile | awk -F' - ' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -74,7 +74,14 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 		done; \
 	done
 
-bench: ## every benchmark ten times, for benchstat
+bench: ## how fast, beside others: docs/benchmarks.md; as root, 15 minutes (QUICK=1: 3)
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory bin/banger
+	go build -C ext4/testdata/tar2ext4 -o "$(CURDIR)/bin/tar2ext4"
+	go build -o bin/bench ./bench
+	bin/bench
+
+bench-go: ## every Go benchmark ten times, for benchstat
 	@scripts/setup build
 	go test -run '^$$' -bench . -benchmem -count 10 ./...
 

@@ -29,7 +29,7 @@ var level = map[string]int{
 
 	"internal/daemon": 4,
 
-	"cmd/banger": 5, "cmd/banger-vsock-agent": 5,
+	"cmd/banger": 5, "cmd/banger-vsock-agent": 5, "bench": 5,
 }
 
 // standalone packages know the standard library and nothing else, so that
