@@ -24,6 +24,7 @@ type entry struct {
 type listing struct {
 	entries []entry
 	parent  Ino
+	several []Ino // that have several names in it, sorted
 }
 
 func (f *FS) listing(ino Ino) (*listing, error) {
@@ -50,6 +51,13 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 			return nil, fmt.Errorf("directory %d: %w", ino, err)
 		}
 	}
+	var blocks int64
+	for _, s := range body.spans {
+		blocks += s.n
+	}
+	if blocks > f.blocks { // the same ones again and again
+		return nil, fmt.Errorf("directory %d: mapping: %w", ino, errDamaged)
+	}
 	for _, s := range body.spans {
 		for i := range min(s.n, n.size/f.blockSize-s.logical) {
 			b, err := f.readBlock(s.start + i)
@@ -62,6 +70,7 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 		}
 	}
 	slices.SortFunc(list.entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	list.several = repeated(list.entries)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,6 +80,21 @@ func (f *FS) listing(ino Ino) (*listing, error) {
 	}
 	f.dirs[ino] = list
 	return list, nil
+}
+
+// repeated returns the inodes that have more than one name in a directory.
+func repeated(entries []entry) (several []Ino) {
+	inos := make([]Ino, len(entries))
+	for i, e := range entries {
+		inos[i] = e.ino
+	}
+	slices.Sort(inos)
+	for i := 1; i < len(inos); i++ {
+		if inos[i] == inos[i-1] {
+			several = append(several, inos[i])
+		}
+	}
+	return slices.Compact(several)
 }
 
 // sealed reports whether a directory block has the right checksum. A block of
@@ -200,8 +224,9 @@ func (f *FS) lookup(name string, follow bool) (*node, error) {
 	return n, nil
 }
 
-// child returns what a directory has under a name. A directory must know its
-// parent: else a damaged tree could be walked for ever.
+// child returns what a directory has under a name. A directory has one name, in
+// the directory that it says is its parent, and the root has none: else a damaged
+// tree could be walked for ever, or for as good as ever.
 func (f *FS) child(dir Ino, name string) (*node, error) {
 	list, err := f.listing(dir)
 	if err != nil {
@@ -214,6 +239,9 @@ func (f *FS) child(dir Ino, name string) (*node, error) {
 	n, err := f.node(list.entries[i].ino)
 	if err != nil || n.mode&modeType != modeDir {
 		return n, err
+	}
+	if _, ok := slices.BinarySearch(list.several, n.ino); ok || n.ino == Root {
+		return nil, fmt.Errorf("directory %d has several names: %w", n.ino, errDamaged)
 	}
 	list, err = f.listing(n.ino)
 	if err == nil && list.parent != dir {
