@@ -12,7 +12,7 @@ AGENT   := internal/guest/embed/banger-vsock-agent
 
 # A test that needs a tool which is missing skips; here it fails. Without root
 # the few that need it still skip, with the reason.
-BANGER_REQUIRE ?= $(if $(filter 0,$(shell id -u)),all,banger,goroot,e2fsck,debugfs,mke2fs,dumpe2fs,resize2fs,umoci,skopeo,registry,busybox,kmod,xz,bzip2,qemu,kernel,apt)
+BANGER_REQUIRE ?= $(if $(filter 0,$(shell id -u)),all,banger,goroot,e2fsck,debugfs,mke2fs,dumpe2fs,resize2fs,umoci,buildah,skopeo,registry,busybox,kmod,xz,bzip2,qemu,kernel,apt)
 # A /dev/kvm that opens proves nothing: tests run on QEMU's software emulation.
 BANGER_ACCEL ?= tcg
 export BANGER_REQUIRE BANGER_ACCEL

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -176,6 +177,9 @@ func (it item) String() string {
 		line = fmt.Sprintf("%s char %d:%d %s", show(it.path), it.major, it.minor, perm)
 	default:
 		line = fmt.Sprintf("%s %s %q", show(it.path), perm, it.body)
+		if len(it.body) > 100_000 {
+			line = fmt.Sprintf("%s %s %d bytes %x", show(it.path), perm, len(it.body), sha256.Sum256([]byte(it.body)))
+		}
 	}
 	if it.uid != 0 || it.gid != 0 {
 		line += fmt.Sprintf(" @%d:%d", it.uid, it.gid)
