@@ -77,20 +77,28 @@ func (w *work) tell(e api.Event) {
 	defer w.mu.Unlock()
 	w.progress(e)
 	s := w.phases[e.Phase]
-	if s == nil || e.Total == 0 {
+	if s == nil || e.Total == 0 || !s.set(e.ID, e.Done) {
 		return
 	}
-	was, known := s.done[e.ID]
-	if !known {
-		return
+	if fetch := w.phases[api.PhaseFetch]; e.Phase == api.PhaseConvert && fetch.done[e.ID] < e.Done {
+		fetch.set(e.ID, e.Done) // another pull has fetched it
 	}
-	s.done[e.ID] = e.Done
-	s.sum += e.Done - was
 	ended := s.sum == s.total && !s.wasComplete
 	s.wasComplete = s.sum == s.total
 	if ended || time.Since(w.told) >= workPeriod {
 		w.report()
 	}
+}
+
+// set says how much of a layer is done; it is false for one that is no part of
+// the work.
+func (s *share) set(id string, done int64) bool {
+	was, known := s.done[id]
+	if known {
+		s.done[id] = done
+		s.sum += done - was
+	}
+	return known
 }
 
 func (w *work) report() {

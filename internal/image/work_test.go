@@ -45,9 +45,11 @@ func TestSumsOfLayers(t *testing.T) {
 		p.Count(api.PhaseHash, "begun", 7, 40)
 		p.Count(api.PhaseFetch, "stranger", 7, 40)
 		want("what is none of it")
+		p.Count(api.PhaseConvert, "begun", 20, 40) // another pull has fetched it
+		want("converted without a word of its fetching", "fetch 20/50", "convert 80/150", "total 100/200")
 		p.Count(api.PhaseFetch, "begun", 40, 40)
 		p.Count(api.PhaseFetch, "new", 10, 10) // at once, but the last
-		want("all fetched", "fetch 40/50", "convert 60/150", "total 100/200", "fetch 50/50", "convert 60/150", "total 110/200")
+		want("all fetched", "fetch 40/50", "convert 80/150", "total 120/200", "fetch 50/50", "convert 80/150", "total 130/200")
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,11 +94,13 @@ func unpackDeb(ctx context.Context, deb []byte, dir string, p api.Progress) (b *
 	var disk *moduleDisk
 	defer func() {
 		if disk != nil {
+			p.Say("kernel", "index the modules")
 			err = disk.finish(err)
 		}
 	}()
 	seed := sha256.Sum256(deb)
-	err = readDeb(ctx, bytes.NewReader(deb), func(name string, h *tar.Header, data []byte) error {
+	in := &counted{r: bytes.NewReader(deb), total: int64(len(deb)), progress: p}
+	err = readDeb(ctx, in, func(name string, h *tar.Header, data []byte) error {
 		switch {
 		case b == nil && strings.HasPrefix(name, "boot/vmlinu"):
 			if b, err = extract(data); err != nil {
@@ -128,6 +131,7 @@ func unpackDeb(ctx context.Context, deb []byte, dir string, p api.Progress) (b *
 			path: below, mode: h.FileInfo().Mode(), mtime: h.ModTime.Truncate(time.Second), target: h.Linkname, data: data,
 		})
 	})
+	in.end()
 	switch {
 	case err != nil:
 		return nil, err
@@ -141,3 +145,24 @@ func unpackDeb(ctx context.Context, deb []byte, dir string, p api.Progress) (b *
 	b.modules = disk != nil
 	return b, nil
 }
+
+// counted counts what is read of a package.
+type counted struct {
+	r           io.Reader
+	done, total int64
+	told        time.Time
+	progress    api.Progress
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.done += int64(n)
+	if now := time.Now(); now.Sub(c.told) >= 200*time.Millisecond {
+		c.told = now
+		c.progress.Count(api.PhaseUnpack, "", c.done, c.total)
+	}
+	return n, err
+}
+
+// end counts the rest as well: what follows the last file is not read.
+func (c *counted) end() { c.progress.Count(api.PhaseUnpack, "", c.total, c.total) }

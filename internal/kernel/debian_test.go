@@ -55,7 +55,9 @@ func TestPull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apt := fakeApt(t, fakeDeb(t, "data.tar.zst", func(b []byte) []byte { return packZstd(t, b) }, debTree(t, vmlinuz)), "6.6.6-1")
+	deb := fakeDeb(t, "data.tar.zst", func(b []byte) []byte { return packZstd(t, b) }, debTree(t, vmlinuz))
+	debSize := int64(len(deb))
+	apt := fakeApt(t, deb, "6.6.6-1")
 	calls := func() []string {
 		b, _ := os.ReadFile(filepath.Join(apt, "calls"))
 		os.Remove(filepath.Join(apt, "calls"))
@@ -82,6 +84,7 @@ func TestPull(t *testing.T) {
 		{Phase: "kernel", Message: "Get:1 list"},
 		{Phase: "kernel", Message: "W: one source is down", Warning: true},
 		{Phase: api.PhaseFetch, Done: 250, Total: 1000},
+		{Phase: api.PhaseUnpack, Done: debSize, Total: debSize},
 	} {
 		if !slices.Contains(events, want) {
 			t.Errorf("progress %+v is missing in %+v", want, events)

@@ -72,9 +72,9 @@ func (c cache) has(d v1.Descriptor) (bool, error) {
 
 // lock returns the partial file of a blob, locked against other pulls in any
 // process, or nil when the blob is in the cache by the time it is our turn.
-// waiting is called once when somebody else holds the lock.
+// waiting is called now and again while somebody else holds the lock.
 func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.File, error) {
-	for said := false; ; {
+	for {
 		if ok, err := c.has(d); ok || err != nil {
 			return nil, err
 		}
@@ -97,10 +97,7 @@ func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.F
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		if !said {
-			said = true
-			waiting()
-		}
+		waiting()
 		select {
 		case <-time.After(lockPoll):
 		case <-ctx.Done():

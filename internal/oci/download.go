@@ -14,11 +14,24 @@ import (
 // readers follow only what was written here, and a mismatch means to start over.
 func (b *cachedBlob) download(ctx context.Context, p api.Progress) error {
 	c := b.cache
-	f, err := c.lock(ctx, b.desc, func() { p.Say(api.PhaseFetch, "another pull fetches it: waiting") })
+	var others *meter // of the one who fetches it for us
+	f, err := c.lock(ctx, b.desc, func() {
+		if others == nil {
+			p.Say(api.PhaseFetch, "another pull fetches it: waiting")
+			others = newMeter(p, api.PhaseFetch, b.desc.Digest.String(), b.desc.Size)
+		}
+		if missing, err := c.missing(b.desc, b.partSize); err == nil {
+			others.add(b.desc.Size - missing - others.done)
+		}
+	})
 	if err != nil {
 		return err
 	}
 	if f == nil {
+		if others != nil {
+			others.done = others.total
+			others.end()
+		}
 		b.update(func() { b.whole, b.writer = true, b.flight })
 		return nil
 	}

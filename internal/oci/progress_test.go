@@ -1,6 +1,8 @@
 package oci
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -130,5 +132,55 @@ func TestWaited(t *testing.T) {
 		if got := seen.last["fetch "+l.Digest].Done; got != l.Size-row.cached {
 			t.Errorf("%s: counted %d bytes fetched, want %d", row.what, got, l.Size-row.cached)
 		}
+	}
+}
+
+// Who waits for another process's download sees how far that has come.
+func TestProgressOfAnotherPull(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := content{}
+	stored := tarOf(1, 4<<20)
+	ref := s.push(t, c, c.simple(stored), "v1")
+	img, err := Resolve(t.Context(), mustNormalize(t, ref), testOptions(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := img.Layers[0].blob.(*cachedBlob)
+	f, err := b.cache.lock(t.Context(), b.desc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(data []byte) {
+		if _, err := f.Write(data); err != nil {
+			t.Error(err)
+		}
+	}
+	write(stored[:3<<20])
+	var seen counts
+	halfway, reach := context.WithCancel(t.Context())
+	fetched := make(chan error, 1)
+	go func() {
+		fetched <- img.Prefetch(t.Context(), func(e api.Event) {
+			seen.add(e)
+			if e.Done == 3<<20 && e.ID == img.Layers[0].Digest {
+				reach()
+			}
+		})
+	}()
+	select {
+	case <-halfway.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("nothing is said of the other's download")
+	}
+	write(stored[3<<20:])
+	if err := errors.Join(b.cache.commit(f, b.desc), unlock(f)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-fetched; err != nil {
+		t.Fatal(err)
+	}
+	if got := seen.last["fetch "+img.Layers[0].Digest]; got.Done != img.Size {
+		t.Errorf("the last count is %+v, want all %d bytes", got, img.Size)
 	}
 }
