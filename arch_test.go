@@ -21,7 +21,7 @@ const module = "banger"
 var level = map[string]int{
 	"ext4": 0, "rootfs": 0, "internal/api": 0, "internal/dirs": 0, "internal/inflate": 0, "internal/du": 0,
 
-	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/compare": 1, "internal/clone": 1, "internal/oci": 1, "internal/openapi": 1, "internal/progress": 1, "internal/store": 1, "internal/vmm": 1,
+	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/compare": 1, "internal/export": 1, "internal/clone": 1, "internal/oci": 1, "internal/openapi": 1, "internal/progress": 1, "internal/store": 1, "internal/vmm": 1,
 
 	"internal/guest": 2,
 

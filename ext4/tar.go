@@ -18,7 +18,14 @@ import (
 // an empty lost+found, which every file system has of its own, is too. Holes
 // become zeros.
 func (f *FS) WriteTar(w io.Writer) error {
-	t := tarWriter{fs: f, tw: tar.NewWriter(w), names: map[Ino]string{}, buf: make([]byte, 256<<10)}
+	return f.WriteTarFunc(w, func(string) bool { return true })
+}
+
+// WriteTarFunc is [FS.WriteTar] of the paths that keep wants, asked once for each
+// but the root, in order. Below a directory that it does not want, nothing is
+// written.
+func (f *FS) WriteTarFunc(w io.Writer, keep func(path string) bool) error {
+	t := tarWriter{fs: f, tw: tar.NewWriter(w), names: map[Ino]string{}, buf: make([]byte, 256<<10), keep: keep}
 	err := t.add(Root, ".")
 	if err == nil {
 		err = t.tw.Close()
@@ -36,6 +43,7 @@ type tarWriter struct {
 	tw    *tar.Writer
 	names map[Ino]string // of directories, and of files that have further names
 	buf   []byte
+	keep  func(string) bool
 }
 
 // paxXattr begins the PAX records of attributes.
@@ -102,7 +110,11 @@ func (t *tarWriter) writeDir(n *node, h *tar.Header, name string) error {
 		return err
 	}
 	for _, e := range list.entries {
-		if err := t.add(e.ino, path.Join(name, e.name)); err != nil {
+		p := path.Join(name, e.name)
+		if !t.keep(p) {
+			continue
+		}
+		if err := t.add(e.ino, p); err != nil {
 			return err
 		}
 	}

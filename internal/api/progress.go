@@ -32,6 +32,7 @@ const (
 	PhasePack    = "pack"   // into a bundle
 	PhaseUnpack  = "unpack" // a package
 	PhasePush    = "push"
+	PhaseExport  = "export"  // from a disk, of files' contents
 	PhaseVerify  = "verify"  // of all layers' bytes as they are stored, which are read twice
 	PhaseCompare = "compare" // of files' contents on two disks
 )
