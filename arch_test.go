@@ -23,7 +23,7 @@ var level = map[string]int{
 
 	"internal/agent": 1, "internal/bundle": 1, "internal/catalog": 1, "internal/client": 1, "internal/compare": 1, "internal/export": 1, "internal/clone": 1, "internal/oci": 1, "internal/openapi": 1, "internal/progress": 1, "internal/store": 1, "internal/vmm": 1,
 
-	"internal/guest": 2,
+	"internal/config": 2, "internal/guest": 2,
 
 	"internal/image": 3, "internal/kernel": 3, "internal/vm": 3, "internal/vmm/qemu": 3,
 

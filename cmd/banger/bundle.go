@@ -14,7 +14,6 @@ import (
 	"banger/internal/api"
 	"banger/internal/bundle"
 	"banger/internal/catalog"
-	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/oci"
 )
@@ -35,7 +34,9 @@ type built struct {
 	url     string
 	force   bool
 	convert image.Options
-	fetch   oci.Options
+
+	platform string
+	insecure bool
 }
 
 func (c *cli) bundleBuild() *cobra.Command {
@@ -75,8 +76,8 @@ catalog. The same image, options and build of banger give the same bytes.` + exi
 	f.BoolVar(&asJSON, "json", false, "print only the entry")
 	f.StringVar(&sizeText, "size", "", "of a ref: exact size of the disk, such as 4G (default: content x 1.25, at least 1 GiB)")
 	f.BoolVar(&b.convert.NoGuestFiles, "no-guest-files", false, "of a ref: the image alone, nothing of ours")
-	f.StringVar(&b.fetch.Platform, "platform", "", "of a ref: platform of the image, os/arch[/variant] (default: linux on this machine's)")
-	f.BoolVar(&b.fetch.Insecure, "insecure", false, "of a ref: allow plain HTTP to any registry (always allowed to this machine)")
+	f.StringVar(&b.platform, "platform", "", "of a ref: platform of the image, os/arch[/variant] (default: linux on this machine's)")
+	f.BoolVar(&b.insecure, "insecure", false, "of a ref: allow plain HTTP to any registry (always allowed to this machine)")
 	return cmd
 }
 
@@ -101,7 +102,7 @@ func (c *cli) buildBundle(ctx context.Context, what string, b built) (api.Catalo
 }
 
 func (c *cli) bundleOfImage(ctx context.Context, img api.Image, b built) (e api.CatalogEntry, err error) {
-	if b.convert.SizeBytes != 0 || b.convert.NoGuestFiles || b.fetch.Platform != "" {
+	if b.convert.SizeBytes != 0 || b.convert.NoGuestFiles || b.platform != "" {
 		return e, usageError{errors.New("--size, --no-guest-files and --platform are for refs: an image is taken as it is")}
 	}
 	if err := image.Unchanged(img); err != nil {
@@ -117,19 +118,19 @@ func (c *cli) bundleOfRef(ctx context.Context, what string, b built) (e api.Cata
 	if err != nil {
 		return e, err
 	}
-	d, err := dirs.Find(c.getenv)
+	fetch, err := c.fetch(b.platform, b.insecure)
 	if err != nil {
 		return e, err
 	}
 	p, end := c.show("resolving " + ref.String())
 	defer end()
-	b.fetch.CacheDir, b.fetch.Progress = filepath.Join(d.Cache, "oci"), p
-	release, err := oci.Hold(b.fetch.CacheDir)
+	fetch.Progress = p
+	release, err := oci.Hold(fetch)
 	if err != nil {
 		return e, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	src, err := oci.Resolve(ctx, ref, b.fetch)
+	src, err := oci.Resolve(ctx, ref, fetch)
 	if err != nil {
 		return e, err
 	}
@@ -188,6 +189,11 @@ or podman, and print the entry to put into a catalog.` + exitHelp,
 			if _, err := image.DescribeBundle(push.Path, api.CatalogFile{}); err != nil {
 				return err
 			}
+			fetch, err := c.fetch("", false)
+			if err != nil {
+				return err
+			}
+			push.Registries = fetch.Registries
 			p, end := c.show("pushing " + push.Path)
 			f, err := push.Do(cmd.Context(), p)
 			end()

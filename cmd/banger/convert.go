@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/config"
 	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/oci"
@@ -16,7 +17,8 @@ import (
 
 func (c *cli) convert() *cobra.Command {
 	var o image.Options
-	var options oci.Options
+	var platform string
+	var insecure bool
 	var out, sizeText string
 	var timing bool
 	cmd := &cobra.Command{
@@ -36,16 +38,16 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			if o.SizeBytes, err = parseSize("size", sizeText); err != nil {
 				return err
 			}
-			d, err := dirs.Find(c.getenv)
+			options, err := c.fetch(platform, insecure)
 			if err != nil {
 				return err
 			}
-			options.CacheDir, options.ReadAhead = filepath.Join(d.Cache, "oci"), image.ReadAhead
+			options.ReadAhead = image.ReadAhead
 			options.MaxLayerBytes, options.MaxRatio = o.Limits.Bytes, o.Limits.Ratio
 			p, end := c.show("resolving " + ref.String())
 			defer end()
 			options.Progress = p
-			release, err := oci.Hold(options.CacheDir)
+			release, err := oci.Hold(options)
 			if err != nil {
 				return err
 			}
@@ -76,8 +78,24 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 	f.BoolVar(&o.Force, "force", false, "replace the output file")
 	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
 	f.BoolVar(&timing, "timing", false, "print how long each phase took")
-	f.StringVar(&options.Platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
-	f.BoolVar(&options.Insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
+	f.StringVar(&platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
+	f.BoolVar(&insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")
 	limitFlag(cmd, &o.Limits)
 	return cmd
+}
+
+// fetch returns how to fetch without the daemon: as the user has set it, and for
+// this call.
+func (c *cli) fetch(platform string, insecure bool) (oci.Options, error) {
+	d, err := dirs.Find(c.getenv)
+	if err != nil {
+		return oci.Options{}, err
+	}
+	settings, err := config.Read(d.Config)
+	if err != nil {
+		return oci.Options{}, err
+	}
+	o := settings.Fetch(filepath.Join(d.Cache, "oci"))
+	o.Platform, o.Insecure = platform, insecure
+	return o, nil
 }

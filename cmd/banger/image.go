@@ -16,7 +16,7 @@ import (
 
 func (c *cli) image() *cobra.Command {
 	return noun("image", "Pull, make, list and remove images", c.imagePull(), c.imageRegister(), c.imagePromote(), c.imageTag(),
-		c.imageList(), c.imageShow(), c.imageLs(), c.imageCat(), c.imageExport(), c.imageVerify(), c.imageDiff(), c.imageRemove(), c.imagePrune())
+		c.imageList(), c.imageShow(), c.imageLs(), c.imageCat(), c.imageExport(), c.imageVerify(), c.imageDiff(), c.imageRemove(), c.imagePrune(), c.imageCache())
 }
 
 func (c *cli) imagePull() *cobra.Command {

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // DiskUsage is one line of what banger has on the disk.
 type DiskUsage struct {
 	Kind             string `json:"kind"` // "images", "kernels", "vms", "cache", "staging"
@@ -8,6 +10,18 @@ type DiskUsage struct {
 	SizeBytes        int64  `json:"size_bytes"`        // as large as the files seem
 	AllocatedBytes   int64  `json:"allocated_bytes"`   // blocks on the host's disk; a file of several names counts once, with the kernels if it is theirs
 	ReclaimableBytes int64  `json:"reclaimable_bytes"` // of the allocated: what `system prune --all` frees
+}
+
+// Cache is the cache of downloads. Sizes are of blocks on the host's disk.
+type Cache struct {
+	Path         string    `json:"path"`
+	Blobs        int       `json:"blobs"`
+	BlobBytes    int64     `json:"blob_bytes"`
+	Partials     int       `json:"partials"` // downloads that have not ended; pulls go on with them
+	PartialBytes int64     `json:"partial_bytes"`
+	LimitBytes   int64     `json:"limit_bytes"` // of both; after a pull the blobs go that were not used for the longest time; 0: none
+	OldestUse    time.Time `json:"oldest_use,omitzero"`
+	NewestUse    time.Time `json:"newest_use,omitzero"`
 }
 
 // Pruned is one thing that was removed, or would be.

@@ -6,18 +6,27 @@ import (
 	"runtime"
 
 	"banger/internal/api"
+	"banger/internal/image"
 	"banger/internal/oci"
 )
 
 // web is how catalogs are read from elsewhere.
-type web struct{ options oci.Options }
+type web struct{ fetch image.Fetch }
 
 func (w web) Document(ctx context.Context, url string) ([]byte, error) {
-	return oci.Document(ctx, url, w.options)
+	o, err := w.fetch()
+	if err != nil {
+		return nil, err
+	}
+	return oci.Document(ctx, url, o)
 }
 
 func (w web) Artifact(ctx context.Context, ref string, names ...string) (map[string][]byte, error) {
-	return oci.Artifact(ctx, ref, w.options, names...)
+	o, err := w.fetch()
+	if err != nil {
+		return nil, err
+	}
+	return oci.Artifact(ctx, ref, o, names...)
 }
 
 func (d *daemon) showCatalogEntry(_ context.Context, req api.CatalogFind) (api.CatalogEntry, error) {

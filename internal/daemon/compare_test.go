@@ -124,13 +124,13 @@ func TestVerifyByDigest(t *testing.T) {
 		}
 	}
 	check("cached")
-	if _, err := oci.Prune(d.images.Cache, func(string) bool { return false }, false); err != nil {
+	if _, _, err := oci.Prune(d.cacheDir(), func(string) bool { return false }, false); err != nil {
 		t.Fatal(err)
 	}
 	check("from the registry")
 	srv.Close()
 	check("cached again")
-	if _, err := oci.Prune(d.images.Cache, func(string) bool { return false }, false); err != nil {
+	if _, _, err := oci.Prune(d.cacheDir(), func(string) bool { return false }, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.verify("web"); err == nil || api.HintOf(err) == "" {

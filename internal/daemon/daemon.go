@@ -21,6 +21,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/catalog"
+	"banger/internal/config"
 	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/kernel"
@@ -36,6 +37,15 @@ type Config struct {
 	Build     string   // see api.Version
 	Supervise []string // command that supervises one VM; vm.Host says how it is called
 	Log       *slog.Logger
+}
+
+// cacheDir is where blobs are kept.
+func (c Config) cacheDir() string { return filepath.Join(c.Dirs.Cache, "oci") }
+
+// fetch returns how to fetch, as the user has set it by now.
+func (c Config) fetch() (oci.Options, error) {
+	settings, err := config.Read(c.Dirs.Config)
+	return settings.Fetch(c.cacheDir()), err
 }
 
 // SocketName is the API's socket in dirs.Dirs.Run.
@@ -105,10 +115,10 @@ func open(ctx context.Context, c Config) (d *daemon, free func(), err error) {
 		rows:    rows,
 		kernels: kernels,
 		images: &image.Store{
-			Dir: filepath.Join(state, "images"), Cache: filepath.Join(c.Dirs.Cache, "oci"), Rows: rows, Kernels: stager{kernels},
+			Dir: filepath.Join(state, "images"), Fetch: c.fetch, Rows: rows, Kernels: stager{kernels},
 			Catalogs: &catalog.Set{
 				ConfigDir: filepath.Join(c.Dirs.Config, "catalogs"), StateDir: filepath.Join(state, "catalogs"),
-				Remote: web{oci.Options{CacheDir: filepath.Join(c.Dirs.Cache, "oci")}},
+				Remote: web{c.fetch},
 			},
 		},
 		vms: &vm.Host{Dir: filepath.Join(state, "vms"), RunDir: c.Dirs.Run, Supervise: c.Supervise},

@@ -23,8 +23,12 @@ func (d *daemon) pullKernel(ctx context.Context, req api.KernelPull, p api.Progr
 		return api.Kernel{}, api.Hint(err, "kernels can be pulled from: debian; and see what there is: banger catalog list --kernels")
 	}
 	return d.kernels.PullFile(ctx, cmp.Or(req.Name, e.Name), e, func(ctx context.Context, path string) (err error) {
-		o := oci.Options{CacheDir: d.images.Cache, Progress: p}
-		release, err := oci.Hold(o.CacheDir)
+		o, err := d.fetch()
+		if err != nil {
+			return err
+		}
+		o.Progress = p
+		release, err := oci.Hold(o)
 		if err != nil {
 			return err
 		}

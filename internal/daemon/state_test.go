@@ -20,8 +20,8 @@ import (
 	"banger/internal/dirs"
 )
 
-// config is a daemon's in a directory of its own.
-func config(t *testing.T) Config {
+// testConfig is a daemon's in a directory of its own.
+func testConfig(t *testing.T) Config {
 	t.Helper()
 	home := t.TempDir()
 	c := Config{
@@ -48,7 +48,7 @@ type testDaemon struct {
 
 func newTestDaemon(t *testing.T) *testDaemon {
 	t.Helper()
-	d, free, err := open(t.Context(), config(t))
+	d, free, err := open(t.Context(), testConfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestPruneSystem(t *testing.T) {
 	if err := os.Mkdir(leftover, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	blob := filepath.Join(d.images.Cache, "blobs", "sha256", strings.Repeat("a", 64))
+	blob := filepath.Join(d.cacheDir(), "blobs", "sha256", strings.Repeat("a", 64))
 	if err := os.MkdirAll(filepath.Dir(blob), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestDamagedVM(t *testing.T) {
 }
 
 func TestSecondDaemonIsTold(t *testing.T) {
-	c := config(t)
+	c := testConfig(t)
 	_, free, err := open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

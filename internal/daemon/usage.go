@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"banger/internal/api"
 	"banger/internal/du"
-	"banger/internal/oci"
 )
 
 // usage measures what we have on the disk. A file that a kernel and images share
@@ -89,24 +89,15 @@ func (d *daemon) prune(ctx context.Context, req api.Prune, p api.Progress) ([]ap
 	if err != nil {
 		return pruned, err
 	}
-	kernels, blobs := map[string]bool{}, map[string]bool{}
+	images = slices.DeleteFunc(images, func(img api.Image) bool { return gone[img.Name] || img.Name == "" && gone[img.ID] })
+	kernels := map[string]bool{}
 	for _, img := range images {
-		if gone[img.Name] || img.Name == "" && gone[img.ID] {
-			continue
-		}
-		kernels[img.KernelRef], blobs[img.Digest], blobs[img.Source.ConfigDigest] = true, true, true
-		for _, l := range img.Source.Layers {
-			blobs[l.Digest] = true
-		}
+		kernels[img.KernelRef] = true
 	}
 	more, err := d.kernels.Prune(ctx, req, &tally, func(name string) bool { return kernels[name] })
 	if pruned = append(pruned, more...); err != nil {
 		return pruned, err
 	}
-	more, err = oci.Prune(d.images.Cache, func(digest string) bool { return !req.All && blobs[digest] }, req.DryRun)
-	if errors.Is(err, api.ErrInUse) {
-		p.Warn("cache", "a pull is under way: the cache stays as it is")
-		err = nil
-	}
+	more, err = d.pruneCache(images, req, p)
 	return append(pruned, more...), err
 }

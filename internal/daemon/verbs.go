@@ -31,6 +31,9 @@ func (d *daemon) routes() *server {
 		return d.images.Prune(ctx, req, new(du.Tally))
 	})
 
+	call(s, "cache.show", "Show the cache of downloads", func(context.Context, none) (api.Cache, error) { return d.showCache() })
+	stream(s, "cache.prune", "Remove downloads that no image was made of", d.pruneDownloads)
+
 	c := d.images.Catalogs
 	call(s, "catalog.list", "List the images that can be pulled by name", func(context.Context, none) ([]api.CatalogEntry, error) { return c.Images() })
 	call(s, "catalog.show", "Show an image that can be pulled by name", d.showCatalogEntry)

@@ -22,13 +22,14 @@ import (
 	"banger/internal/api"
 	"banger/internal/catalog"
 	"banger/internal/dirs"
+	"banger/internal/oci"
 	"banger/internal/store"
 )
 
 // Store is the images of one state directory.
 type Store struct {
 	Dir     string       // holds a directory for each image
-	Cache   string       // the blob cache, shared with every other puller
+	Fetch   Fetch        // how to fetch
 	Rows    *store.Store // the rows
 	Kernels Kernels      // where kernels come from
 
@@ -39,6 +40,10 @@ type Store struct {
 	mu   sync.Mutex               // guards busy
 	busy map[string]chan struct{} // names that are being written; closed when free again
 }
+
+// Fetch says how to fetch, as the user has set it, and where the cache is, which is
+// shared with every other puller. It is asked anew for each pull.
+type Fetch func() (oci.Options, error)
 
 // Kernels stages what boots an image. It is given a choice and a directory and
 // puts vmlinux, modules.ext4 and initrd into the directory; the result says what

@@ -41,8 +41,12 @@ func TestLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := Store{}
-		src, err := oci.Resolve(t.Context(), ref, s.fetchOptions(api.ImagePull{Limits: l}))
+		s := Store{Fetch: func() (oci.Options, error) { return oci.Options{}, nil }}
+		fetch, err := s.fetchOptions(api.ImagePull{Limits: l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := oci.Resolve(t.Context(), ref, fetch)
 		if err != nil {
 			t.Fatal(err)
 		}

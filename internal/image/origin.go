@@ -25,21 +25,25 @@ type origin interface {
 // origin says what req.Ref means, and puts what follows from that into req: its
 // normalized form, a name, and the kernel that a catalog asks for.
 func (s *Store) origin(req *api.ImagePull, p api.Progress) (origin, error) {
+	fetch, err := s.fetchOptions(*req)
+	if err != nil {
+		return nil, err
+	}
 	name, only := strings.CutPrefix(req.Ref, api.CatalogPrefix)
 	if s.Catalogs != nil && (only || catalog.IsName(req.Ref)) {
 		e, err := s.Catalogs.Find(name, arch(req.Platform))
 		if err == nil {
-			return s.fromCatalog(req, e, p)
+			return fromCatalog(req, e, fetch, p)
 		}
 		if only || !errors.Is(err, api.ErrNotFound) {
 			return nil, err
 		}
 	}
-	return s.fromSource(req)
+	return fromSource(req, fetch)
 }
 
 // fromSource makes an origin of whatever oci can read.
-func (s *Store) fromSource(req *api.ImagePull) (origin, error) {
+func fromSource(req *api.ImagePull, fetch oci.Options) (origin, error) {
 	ref, err := oci.Normalize(req.Ref)
 	if err != nil {
 		return nil, err
@@ -48,11 +52,11 @@ func (s *Store) fromSource(req *api.ImagePull) (origin, error) {
 	if req.Name == "" {
 		req.Name = ref.Name()
 	}
-	return &layers{ref: ref, options: s.fetchOptions(*req), disk: diskOptions(*req)}, nil
+	return &layers{ref: ref, options: fetch, disk: diskOptions(*req)}, nil
 }
 
 // fromCatalog makes an origin of an entry of a catalog.
-func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progress) (origin, error) {
+func fromCatalog(req *api.ImagePull, e api.CatalogEntry, fetch oci.Options, p api.Progress) (origin, error) {
 	if req.Name == "" {
 		req.Name = e.Name
 	}
@@ -67,28 +71,29 @@ func (s *Store) fromCatalog(req *api.ImagePull, e api.CatalogEntry, p api.Progre
 	case e.OCI != nil:
 		p.Note("catalog", what+e.OCI.Ref)
 		req.Ref = e.OCI.Ref
-		return s.fromSource(req)
+		return fromSource(req, fetch)
 	case e.Apt != nil:
 		p.Note("catalog", what+"a recipe for this machine's package sources")
 		if a := arch(req.Platform); a != runtime.GOARCH {
 			return nil, fmt.Errorf("%w: %s is made on this machine, for %s, not for %s", api.ErrInvalid, e.Name, runtime.GOARCH, a)
 		}
 		req.Ref = api.CatalogPrefix + e.Name
-		return &recipe{entry: e, layers: layers{options: s.fetchOptions(*req), disk: diskOptions(*req)}}, nil
+		return &recipe{entry: e, layers: layers{options: fetch, disk: diskOptions(*req)}}, nil
 	}
 	p.Note("catalog", what+e.Bundle.URL)
 	if req.NoGuestFiles {
 		return nil, api.Hint(fmt.Errorf("%w: %s is a bundle, which is taken as it is", api.ErrInvalid, e.Name), "leave --no-guest-files out")
 	}
 	req.Ref = api.CatalogPrefix + e.Name
-	return &published{entry: e, options: s.fetchOptions(*req), size: req.SizeBytes}, nil
+	return &published{entry: e, options: fetch, size: req.SizeBytes}, nil
 }
 
-func (s *Store) fetchOptions(req api.ImagePull) oci.Options {
-	return oci.Options{
-		CacheDir: s.Cache, Platform: req.Platform, Insecure: req.Insecure, ReadAhead: ReadAhead,
-		MaxLayerBytes: req.Limits.Bytes, MaxRatio: req.Limits.Ratio,
-	}
+// fetchOptions are the user's, for one pull.
+func (s *Store) fetchOptions(req api.ImagePull) (oci.Options, error) {
+	o, err := s.Fetch()
+	o.Platform, o.Insecure, o.ReadAhead = req.Platform, req.Insecure, ReadAhead
+	o.MaxLayerBytes, o.MaxRatio = req.Limits.Bytes, req.Limits.Ratio
+	return o, err
 }
 
 func diskOptions(req api.ImagePull) Options {

@@ -48,7 +48,12 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 		return img, s.nameTaken(ctx, old)
 	}
 
-	release, err := oci.Hold(s.Cache)
+	fetch, err := s.Fetch()
+	if err != nil {
+		return img, err
+	}
+	fetch.Progress = p
+	release, err := oci.Hold(fetch)
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", req.Ref, err)
 	}

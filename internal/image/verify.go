@@ -65,14 +65,17 @@ func (s *Store) compareLayers(ctx context.Context, img api.Image, ours []api.Add
 	if err != nil {
 		return r, fmt.Errorf("disk %s: %w", img.RootfsPath, err)
 	}
-	release, err := oci.Hold(s.Cache)
+	fetch, err := s.fetchOptions(api.ImagePull{Platform: img.Platform, Insecure: insecure})
+	if err != nil {
+		return r, err
+	}
+	fetch.Progress = p
+	release, err := oci.Hold(fetch)
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	src, err := oci.ResolveDigest(ctx, ref, img.Digest, oci.Options{
-		CacheDir: s.Cache, Platform: img.Platform, Insecure: insecure, ReadAhead: ReadAhead, Progress: p,
-	})
+	src, err := oci.ResolveDigest(ctx, ref, img.Digest, fetch)
 	if err != nil {
 		return r, api.Hint(err, fmt.Sprintf("the layers that it was made from are needed, at %s or in the cache", ref))
 	}

@@ -36,8 +36,12 @@ const (
 // Artifact returns those of the named files that an artifact has. ref is a
 // name as of an image.
 func Artifact(ctx context.Context, ref string, o Options, names ...string) (map[string][]byte, error) {
-	files, err := artifact(ctx, ref, o.withDefaults(), names)
+	release, err := Hold(o)
 	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", ref, err)
+	}
+	files, err := artifact(ctx, ref, o.withDefaults(), names)
+	if err := errors.Join(err, release()); err != nil {
 		return nil, fmt.Errorf("artifact %s: %w", ref, err)
 	}
 	return files, nil

@@ -93,6 +93,7 @@ type cachedBlob struct {
 
 // cachedBlob makes a blob that comes from an origin.
 func (o Options) cachedBlob(from origin, c cache, l *lines, d v1.Descriptor) *cachedBlob {
+	c.touch(d) // it may be long until it is fetched
 	return &cachedBlob{
 		origin: from, cache: c, backoff: o.backoff, partSize: o.partSize, lines: l, desc: d,
 		changed: make(chan struct{}),

@@ -20,7 +20,10 @@ import (
 // when it is verified and on disk. Until then it is <hex>.partial, which whoever
 // appends to it holds a flock on, and which stays for a later process to go on
 // from.
-type cache struct{ dir string }
+type cache struct {
+	dir   string
+	pulls string // has a file for each pull under way
+}
 
 // partialSuffix marks a blob that is not whole.
 const partialSuffix = ".partial"
@@ -32,7 +35,7 @@ func openCache(dir string) (cache, error) {
 	if dir == "" {
 		return cache{}, fmt.Errorf("%w: the cache directory is missing", api.ErrInvalid)
 	}
-	c := cache{dir: filepath.Join(dir, "blobs", "sha256")}
+	c := cache{dir: filepath.Join(dir, "blobs", "sha256"), pulls: filepath.Join(dir, "pulls")}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return cache{}, fmt.Errorf("make blob cache: %w", err)
 	}
@@ -42,9 +45,9 @@ func openCache(dir string) (cache, error) {
 func (c cache) path(d v1.Descriptor) string    { return filepath.Join(c.dir, d.Digest.Hex) }
 func (c cache) partial(d v1.Descriptor) string { return c.path(d) + partialSuffix }
 
-// has reports whether the blob is there. Readers verify it; only a size that is
-// not the descriptor's is looked into here: either the descriptor lies, or the
-// file is damaged, and the next download takes its place.
+// has reports whether the blob is there, and marks it as used. Readers verify it;
+// only a size that is not the descriptor's is looked into here: either the
+// descriptor lies, or the file is damaged, and the next download takes its place.
 func (c cache) has(d v1.Descriptor) (bool, error) {
 	f, err := os.Open(c.path(d))
 	if errors.Is(err, os.ErrNotExist) {
@@ -53,6 +56,11 @@ func (c cache) has(d v1.Descriptor) (bool, error) {
 		return false, fmt.Errorf("look into blob cache: %w", err)
 	}
 	defer f.Close()
+	if err := c.use(f); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look into blob cache: %w", err)
+	}
 	fi, err := f.Stat()
 	if err != nil {
 		return false, fmt.Errorf("look into blob cache: %w", err)
@@ -82,7 +90,7 @@ func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.F
 		if err != nil {
 			return nil, fmt.Errorf("open partial blob: %w", err)
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && c.current(f, d) {
 			if ok, err := c.has(d); ok || err != nil {
 				os.Remove(f.Name())
@@ -109,7 +117,7 @@ func (c cache) lock(ctx context.Context, d v1.Descriptor, waiting func()) (*os.F
 // unlock ends the lock and closes the file. Closing alone keeps the lock for
 // readers that follow by a duplicate of f.
 func unlock(f *os.File) error {
-	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+	return errors.Join(flock(f, unix.LOCK_UN), f.Close())
 }
 
 // current reports whether f still is the partial file by its name.
@@ -165,6 +173,9 @@ func (c cache) read(d v1.Descriptor) ([]byte, bool) {
 		return nil, false
 	}
 	defer f.Close()
+	if c.use(f) != nil {
+		return nil, false
+	}
 	data, err := readAll(f)
 	if err != nil {
 		return nil, false

@@ -102,6 +102,20 @@ func splitMirror(mirror string) (host, path string) {
 	return host, path
 }
 
+// CheckHost says what is wrong with host[:port] as a key of
+// [Options.Registries]: it is to be found under the name that refs have.
+func CheckHost(host string) error {
+	switch {
+	case host == "index.docker.io" || host == "registry-1.docker.io":
+		return errors.New("Docker's registry is docker.io here") //nolint:staticcheck // a name
+	case host != strings.ToLower(host):
+		return errors.New("want it in lower case")
+	case !validRegistry.MatchString(host):
+		return errors.New("want host[:port], without a scheme and a path")
+	}
+	return nil
+}
+
 // CheckMirror says what is wrong with the name of a mirror: it is
 // host[:port][/path].
 func CheckMirror(mirror string) error {

@@ -47,6 +47,7 @@ type Options struct {
 
 	Registries map[string]Registry // how hosts are reached, by host[:port]; "docker.io" for Docker's
 	Parallel   int                 // connections at once; 0: [DefaultParallel]
+	CacheBytes int64               // what [Hold] leaves in the cache at most; 0: [DefaultCacheBytes]; negative: no limit
 
 	Progress api.Progress // of Resolve itself
 

@@ -120,6 +120,11 @@ func (c cache) missing(d v1.Descriptor, partSize int64) (int64, error) {
 		return 0, fmt.Errorf("look into partial blob: %w", err)
 	}
 	defer f.Close()
+	if err := c.use(f); errors.Is(err, fs.ErrNotExist) {
+		return d.Size, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("look into partial blob: %w", err)
+	}
 	parts, err := keptParts(f, d.Size, partSize)
 	return d.Size - doneOf(parts), err
 }

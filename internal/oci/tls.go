@@ -218,6 +218,7 @@ func (o Options) withDefaults() Options {
 	o.MaxRatio = cmp.Or(o.MaxRatio, 200)
 	o.ratioFrom = cmp.Or(o.ratioFrom, defaultRatioFrom)
 	o.Parallel = cmp.Or(o.Parallel, DefaultParallel)
+	o.CacheBytes = cmp.Or(o.CacheBytes, DefaultCacheBytes)
 	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
 	o.stall = cmp.Or(o.stall, 30*time.Second)
 	o.partSize = cmp.Or(o.partSize, defaultPartSize)
