@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(stderr, "banger: %v\nusage: %s\n", err, called.UseLine())
+		fmt.Fprintf(stderr, "banger: %s\nusage: %s\n", escapeLines(err.Error()), called.UseLine())
 		return exitUsage
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/docker/go-units"
@@ -26,7 +27,11 @@ func printJSON(w io.Writer, v any) error {
 func table(w io.Writer, header []string, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = escape(cell)
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	return t.Flush()
 }
@@ -49,15 +54,35 @@ func parseSize(flag, text string) (int64, error) {
 	return n, nil
 }
 
-// escape makes text from images and guests safe to print: a name may hold
-// anything, also what moves the cursor.
+// escape makes text from images and guests fit for one line of output: a name may
+// hold anything, also what moves the cursor, turns the direction of writing, or
+// looks like a line of ours. It shows such characters as Go writes them.
 func escape(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '\uFFFD'
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsGraphic(r):
+			b.WriteString(s[:n])
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
 		}
-		return r
-	}, s)
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// escapeLines does the same to text of several lines. All but the first are set in,
+// so that none of them can be taken for a line of ours.
+func escapeLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = escape(strings.TrimSuffix(line, "\r"))
+	}
+	return strings.Join(lines, "\n  ")
 }
 
 // printable makes a name fit for one line of output: one with anything in it that

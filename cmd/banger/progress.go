@@ -133,9 +133,9 @@ func (c *cli) fail(err error) {
 		c.tell(api.Event{Error: api.AsError(err)})
 		return
 	}
-	fmt.Fprintf(c.stderr, "banger: %v\n", err)
+	fmt.Fprintf(c.stderr, "banger: %s\n", escapeLines(err.Error()))
 	if hint := api.HintOf(err); hint != "" {
-		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
+		fmt.Fprintf(c.stderr, "hint: %s\n", escapeLines(hint))
 	}
 }
 

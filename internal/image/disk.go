@@ -115,13 +115,13 @@ func (t *treeWriter) directory(parent ext4.Ino, dir *rootfs.Node, at string) err
 	for name, n := range dir.Children() {
 		if ino, again := t.linked[n]; again {
 			if err := t.w.Link(parent, name, ino); err != nil {
-				return fmt.Errorf("write %s: %w", path.Join(at, name), err)
+				return fmt.Errorf("write %q: %w", path.Join(at, name), err)
 			}
 			continue
 		}
 		ino, err := t.w.Create(parent, name, header(n))
 		if err != nil {
-			return fmt.Errorf("write %s: %w", path.Join(at, name), err)
+			return fmt.Errorf("write %q: %w", path.Join(at, name), err)
 		}
 		if n.IsDir() {
 			if err := t.directory(ino, n, path.Join(at, name)); err != nil {
@@ -161,7 +161,7 @@ func added(files []agent.File) []api.AddedFile {
 func warnings(tree *rootfs.Tree) []api.Warning {
 	var all []api.Warning
 	for _, w := range tree.Warnings {
-		all = append(all, api.Warning{Kind: string(w.Kind), Layer: w.Layer, Path: w.Path, Message: w.Message})
+		all = append(all, api.Warning{Kind: string(w.Kind), Layer: w.Layer, Path: api.Text(w.Path), Message: w.Message})
 	}
 	return all
 }
