@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The hash is the one that debugfs computes.
@@ -146,5 +147,30 @@ func TestHashContinues(t *testing.T) {
 	}
 	if continued != 1 {
 		t.Errorf("%d leaves of %d are continued, want 1", continued, count)
+	}
+}
+
+// Sixteen times the names in a directory take some sixteen times the time; 256
+// times if each were looked for among the others.
+func TestLinearTime(t *testing.T) {
+	elapsed := func(n int) time.Duration {
+		least := time.Hour // other tests take time too
+		for range 3 {
+			start := time.Now()
+			w := must[*Writer](t)(NewWriter(discard{}, Options{NoJournal: true}))
+			h := Header{Mode: 0o644}
+			for i := range n {
+				must[Ino](t)(w.Create(Root, fmt.Sprint(i), &h))
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	few, many := elapsed(4_000), elapsed(64_000)
+	if ratio := float64(many) / float64(few); ratio > 80 {
+		t.Errorf("4,000 names take %v, 64,000 take %v, %.0f times as long", few, many, ratio)
 	}
 }

@@ -22,17 +22,25 @@
 //   - Memory: well below 300 bytes for each entry beyond its names and
 //     attributes, and a few MiB of buffers.
 //
-// The format it writes:
+// The format it writes, and where that is described: in Documentation/filesystems/ext4
+// of Linux, or else in the source of e2fsprogs 1.47.
 //
-//	blocks            4096 bytes; 32,768 a group; at most 2^32-1
-//	inodes            256 bytes; 8,192 a group, one for 16 KiB
-//	groups            packed by 16 (flex_bg); backups by sparse_super
-//	compatible        has_journal ext_attr dir_index
+//	blocks            4096 bytes; 32,768 a group; at most 2^32-1   blockgroup.rst
+//	groups            packed by 16 (flex_bg); 64-byte descriptors  group_descr.rst
+//	                  of 256 GiB at least have room, to grow into
+//	backups           in group 1, powers of 3, 5, 7 (sparse_super) blockgroup.rst
+//	inodes            256 bytes; 8,192 a group, one for 16 KiB     inodes.rst
+//	times             nanoseconds, 1901 to 2310                    inodes.rst, e2fsck/pass1.c
+//	mapping           extents, of empty files too                  ifork.rst
+//	directories       linear up to one block, then htree           directory.rst,
+//	                  (half_md4, signed), leaves filled to 90 %    lib/ext2fs/dirhash.c
+//	attributes        in the inode (92 bytes), then in one block,  attributes.rst,
+//	                  shared by up to 1,024 inodes                 fs/ext4/xattr.c
+//	journal           by default, clean, as large as mke2fs's      journal.rst, lib/ext2fs/mkjournal.c
+//	checksums         of all metadata; a seed of their own         checksums.rst
+//	compatible        has_journal ext_attr dir_index               super.rst
 //	incompatible      filetype extents 64bit flex_bg metadata_csum_seed
 //	read-only compat. sparse_super large_file huge_file dir_nlink extra_isize metadata_csum
-//	directories       linear up to one block, then htree (half_md4, signed)
-//	attributes        in the inode (92 bytes), then one shared block
-//	times             nanoseconds, 1901 to 2310
 //
 // Not written: inline data, quotas, encryption, attribute sets beyond one
 // block, files beyond 16 TiB, directories beyond two levels of index (more than

@@ -68,9 +68,10 @@ func TestKernel(t *testing.T) {
 	finish(t, w, f)
 
 	_, dir, unmount := mount(t, f, "ro")
+	links := linkCounts(files)
 	for _, file := range files {
 		if file.link == "" {
-			if d := kernelDiffers(t, filepath.Join(dir, file.path), &file); d != "" {
+			if d := kernelDiffers(t, filepath.Join(dir, file.path), &file, links[file.path]); d != "" {
 				t.Errorf("%.99s: %s", file.path, d)
 			}
 			continue
@@ -97,11 +98,14 @@ func TestKernel(t *testing.T) {
 }
 
 // kernelDiffers compares what stat(2), getxattr(2) and read(2) say.
-func kernelDiffers(t testing.TB, path string, f *want) string {
+func kernelDiffers(t testing.TB, path string, f *want, links uint32) string {
 	t.Helper()
 	var st syscall.Stat_t
 	if err := syscall.Lstat(path, &st); err != nil {
 		return err.Error()
+	}
+	if uint64(st.Nlink) != uint64(links) { //nolint:unconvert // on arm64 it has 32 bits
+		return fmt.Sprintf("links = %d, want %d", st.Nlink, links)
 	}
 	info := must[os.FileInfo](t)(os.Lstat(path))
 	got := &Stat{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,7 @@ func TestReadMke2fs(t *testing.T) {
 				}
 			}
 			compareHost(t, fsys, source)
+			compareTar(t, fsys, files)
 		})
 	}
 }
@@ -120,6 +122,32 @@ func compareHost(t testing.TB, fsys *FS, dir string) {
 	_ = filepath.WalkDir(dir, func(string, fs.DirEntry, error) error { want++; return nil })
 	if seen != want {
 		t.Errorf("%d files, want %d", seen, want)
+	}
+}
+
+// compareTar compares the regular files in the archive of fsys.
+func compareTar(t testing.TB, fsys *FS, files map[string]string) {
+	t.Helper()
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(fsys.WriteTar(w)) }()
+	linked := map[string]string{}
+	seen := 0
+	for _, f := range fromTar(t, r) {
+		switch want, ok := files[f.path]; {
+		case f.link != "":
+			linked[f.path] = f.link
+		case !f.Mode.IsRegular():
+		case !ok || f.data != want:
+			t.Errorf("archive has %.99s with %d bytes, want %d", f.path, len(f.data), len(want))
+		default:
+			seen++
+		}
+	}
+	if seen != len(files) {
+		t.Errorf("archive has %d files, want %d", seen, len(files))
+	}
+	if got, want := linked, map[string]string{"sub/linked": "a"}; !maps.Equal(got, want) {
+		t.Errorf("links in the archive = %v, want %v", got, want)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -42,12 +41,6 @@ func BenchmarkEntries(b *testing.B) {
 				long(b)
 			}
 			image := filepath.Join(b.TempDir(), "image")
-			heap := func() uint64 {
-				runtime.GC()
-				var m runtime.MemStats
-				runtime.ReadMemStats(&m)
-				return m.HeapAlloc
-			}
 			var used, inodes uint64
 			for b.Loop() {
 				b.StopTimer()

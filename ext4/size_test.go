@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -332,112 +331,5 @@ func TestBeyondDescriptorRoom(t *testing.T) {
 	w.contents = append(w.contents, content{size: 210 * gib, n: uint32(len(w.extents)), owner: 12})
 	if err := w.Close(); err == nil || !strings.Contains(err.Error(), "must be set in Options") {
 		t.Errorf("close = %v", err)
-	}
-}
-
-// sparse is a file of zeros but for a byte at some offsets.
-type sparse struct {
-	off   int64
-	marks []int64
-}
-
-func (s *sparse) Read(p []byte) (int, error) {
-	clear(p)
-	for len(s.marks) > 0 && s.marks[0] < s.off+int64(len(p)) {
-		p[s.marks[0]-s.off] = byte(len(s.marks))
-		s.marks = s.marks[1:]
-	}
-	s.off += int64(len(p))
-	return len(p), nil
-}
-
-// Offsets beyond 42.5 GiB: more than 340 extents of the longest kind.
-func TestHugeSparse(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 50 GiB of zeros")
-	}
-	t.Parallel()
-	const size = 50*gib + 5
-	marks := []int64{0, 5*gib + 7, 42*gib + 512*mib + 1, 49 * gib, size - 1}
-	blocks := int64(8 * (len(marks) + 1)) // one for the tree
-	w, f := image(t, Options{})
-	c := must[Content](t)(w.WriteContent(&sparse{marks: marks}, size))
-	must[Ino](t)(w.Create(Root, "huge", &Header{Mode: 0o644, Content: c}))
-	fsys := finish(t, w, f)
-	file := must[fs.File](t)(fsys.Open("huge"))
-	if info := must[fs.FileInfo](t)(file.Stat()); info.Size() != size || info.Sys().(*Stat).Blocks != blocks {
-		t.Errorf("size = %d and %d blocks, want %d and %d", info.Size(), info.Sys().(*Stat).Blocks, int64(size), blocks)
-	}
-	for i, m := range marks {
-		p := make([]byte, 3)
-		if _, err := file.(io.ReaderAt).ReadAt(p, m); err != nil && err != io.EOF || p[0] != byte(len(marks)-i) || p[1] != 0 {
-			t.Errorf("at %d: %v, %v", m, p, err)
-		}
-	}
-}
-
-// Files in many pieces: trees of extents of every depth that is reached in practice.
-func TestExtentDepth(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		extents, depth, tree int
-	}{
-		{4, 0, 0}, {5, 1, 1}, {340, 1, 1}, {341, 1, 2}, {1360, 1, 4}, {1361, 2, 6},
-	} {
-		t.Run(fmt.Sprint(row.extents), func(t *testing.T) {
-			t.Parallel()
-			w, f := image(t, Options{Size: 64 * mib})
-			files := []want{{
-				path: "pieces", Header: Header{Mode: 0o644},
-				data: strings.Repeat(strings.Repeat("\x00", 4096)+noise(4096), row.extents),
-			}}
-			put(t, w, files)
-			fsys := finish(t, w, f)
-			compare(t, fsys, files)
-			n := must[*node](t)(fsys.lookup("pieces", true))
-			stat := must[*Stat](t)(fsys.stat(n))
-			if got := int(le.Uint16(n.raw[inoBlock+6:])); got != row.depth {
-				t.Errorf("depth = %d, want %d", got, row.depth)
-			}
-			if got := int(stat.Blocks)/8 - row.extents; got != row.tree {
-				t.Errorf("tree has %d blocks, want %d", got, row.tree)
-			}
-		})
-	}
-}
-
-// Beyond 2 TiB of blocks i_blocks has more than 32 bits.
-func TestHugeBlocks(t *testing.T) {
-	t.Parallel()
-	w := must[*Writer](t)(NewWriter(discard{}, Options{Size: 4096 * gib}))
-	w.blocks = newBlockMap(&w.lay, 0)
-	w.extents = appendRuns(nil, 0, 0, []run{{1 << 20, 3 << 28}})
-	w.contents = append(w.contents, content{size: 3 << 40, n: uint32(len(w.extents))})
-	var raw [inodeSize]byte
-	if err := w.putInode(raw[:], 12, &inode{mode: modeRegular, ref: 1}); err != nil {
-		t.Fatal(err)
-	}
-	got := int64(le.Uint32(raw[inoBlocksLo:])) | int64(le.Uint16(raw[inoBlocksHi:]))<<32
-	if want := 8 * (3<<28 + treeBlocks(int64(len(w.extents)))); got != want {
-		t.Errorf("blocks = %d, want %d", got, want)
-	}
-}
-
-// What one file leaves in the buffer does not get into the tail of the next.
-func TestTailIsZero(t *testing.T) {
-	t.Parallel()
-	w, f := image(t, Options{Size: 16 * mib})
-	var files []want
-	for i := range 600 {
-		files = append(files, want{path: fmt.Sprint(i), Header: Header{Mode: 0o644}, data: noise(1 + i%2*5000)})
-	}
-	put(t, w, files)
-	fsys := finish(t, w, f)
-	for _, file := range files {
-		spans := must[[]span](t)(fsys.spans(must[*node](t)(fsys.lookup(file.path, true))))
-		block := must[[]byte](t)(fsys.readBlock(spans[0].start + int64(len(file.data)-1)/blockSize))
-		if tail := block[len(file.data)%blockSize:]; !bytes.Equal(tail, zeroBlock[:len(tail)]) {
-			t.Fatalf("%s: there is something behind its end", file.path)
-		}
 	}
 }

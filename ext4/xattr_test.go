@@ -42,6 +42,29 @@ func TestSharedAttributes(t *testing.T) {
 	}
 }
 
+// The kernel searches blocks of attributes for a sorted list.
+func TestAttributeOrder(t *testing.T) {
+	t.Parallel()
+	w, f := image(t, Options{Size: 16 * mib})
+	value := noise(100) // too long for the inode
+	put(t, w, []want{{path: "x", Header: Header{Mode: 0o644, Xattrs: map[string]string{
+		"user.z": value, "user.aa": value, "user.a": value, "security.b": value, "trusted.ccc": value, "system.posix_acl_access": accessACL,
+	}}}})
+	n := must[*node](t)(finish(t, w, f).lookup("x", false))
+	b := make([]byte, blockSize)
+	must[int](t)(f.ReadAt(b, int64(le.Uint32(n.raw[inoAttrLo:]))*blockSize))
+	var got []string
+	if err := eachAttr(b, attrBlockHead, func(x xattr) error {
+		got = append(got, fmt.Sprint(x.index, x.name))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(got, " "), "1a 1z 1aa 4ccc 6b"; got != want {
+		t.Errorf("order = %q, want %q", got, want)
+	}
+}
+
 // Hashes as the kernel computes them: fs/ext4/xattr.c, by hand.
 func TestAttributeHash(t *testing.T) {
 	t.Parallel()
