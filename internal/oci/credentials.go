@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
 	"github.com/google/go-containerregistry/pkg/authn"
 )
 
@@ -52,10 +54,14 @@ func fromFile(path string, target authn.Resource) (authn.Authenticator, error) {
 		return nil, err
 	}
 	var file struct {
-		Auths map[string]authn.AuthConfig `json:"auths"`
+		Auths   map[string]authn.AuthConfig `json:"auths"`
+		Helpers map[string]string           `json:"credHelpers"`
 	}
 	if err := json.Unmarshal(data, &file); err != nil {
 		return nil, err
+	}
+	if name := file.Helpers[strings.Replace(target.RegistryStr(), "index.docker.io", "docker.io", 1)]; name != "" {
+		return fromHelper(name, target.RegistryStr())
 	}
 	for key := target.String(); key != "."; key = filepath.Dir(key) {
 		// Podman says docker.io where Docker's own files say index.docker.io.
@@ -66,6 +72,21 @@ func fromFile(path string, target authn.Resource) (authn.Authenticator, error) {
 		}
 	}
 	return nil, nil
+}
+
+// fromHelper asks the program docker-credential-<name>, which a person has named,
+// for a registry (docker-credential-helpers README, "Development").
+func fromHelper(name, registry string) (authn.Authenticator, error) {
+	found, err := client.Get(client.NewShellProgramFunc("docker-credential-"+name), registry)
+	switch {
+	case credentials.IsErrCredentialsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("docker-credential-%s: %w", name, err)
+	case found.Username == "<token>": // the secret is an identity token
+		return authn.FromConfig(authn.AuthConfig{IdentityToken: found.Secret}), nil
+	}
+	return authn.FromConfig(authn.AuthConfig{Username: found.Username, Password: found.Secret}), nil
 }
 
 // credentialFiles lists the files that keychain looks into, whether they exist or

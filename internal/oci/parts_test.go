@@ -404,11 +404,17 @@ func TestPartsOfKilled(t *testing.T) {
 	}
 }
 
+// childCommand is a process that pulls.
+func childCommand(t *testing.T, ref string, o Options) *exec.Cmd {
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), childEnv+"="+ref, childCache+"="+o.CacheDir, fmt.Sprint(childParts, "=", o.partSize))
+	return child
+}
+
 // childPull starts a process that pulls.
 func childPull(t *testing.T, ref string, o Options) *exec.Cmd {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), childEnv+"="+ref, childCache+"="+o.CacheDir, fmt.Sprint(childParts, "=", o.partSize))
+	child := childCommand(t, ref, o)
 	child.Stderr = os.Stderr
 	if err := child.Start(); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func newServer(t *testing.T) *server {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet || r.URL.Path == "/token" {
 		s.mu.Lock()
 		s.counts[r.URL.Path]++
 		s.ranges[r.URL.Path] = r.Header.Get("Range")
