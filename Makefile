@@ -20,7 +20,7 @@ export BANGER_REQUIRE BANGER_ACCEL
 FUZZTIME ?= 30s
 FUZZ     ?= .
 
-.PHONY: help build test test-long demo docs lint fuzz bench bench-go clean vet
+.PHONY: help build race test test-long demo docs lint fuzz bench bench-go clean vet
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' Makefile | awk -F' - ' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -43,7 +43,11 @@ test: ## everything, with real boots; at most 12 minutes on two cores
 	@scripts/setup test
 	@$(MAKE) --no-print-directory bin/banger vet
 	go test -count=1 -timeout 12m ./...
+	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory fuzz FUZZ=./ext4 FUZZTIME=10s
+
+race: ## pulls that share and fight for blobs, under the race detector
+	CGO_ENABLED=1 go test -race -count=1 -timeout 6m -run '^Test(Many|One|Parts|Two|Concurrent|Trim|Mirror|Same)' ./internal/oci ./internal/image
 
 test-long: ## test, and the campaigns that take longer
 	@scripts/setup test
