@@ -69,7 +69,7 @@ func (d *disk) fail(verb, arg string, err error) error {
 		err = inner.Err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s %s: %w", verb, printable(shown), err)
+		return fmt.Errorf("%s %s: %w", verb, escape(shown), err)
 	}
 	dir := path.Dir(shown)
 	for ; dir != "/"; dir = path.Dir(dir) {
@@ -77,6 +77,6 @@ func (d *disk) fail(verb, arg string, err error) error {
 			break
 		}
 	}
-	return api.Hint(fmt.Errorf("%s %s: %w", verb, printable(shown), api.ErrNotFound),
+	return api.Hint(fmt.Errorf("%s %s: %w", verb, escape(shown), api.ErrNotFound),
 		"see what there is: banger image ls "+quoteAll([]string{d.arg, dir}))
 }

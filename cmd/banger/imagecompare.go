@@ -58,14 +58,14 @@ func (c *cli) printVerified(v api.ImageVerified, asJSON bool) error {
 	}
 	var added, differences []string
 	for _, path := range v.Added {
-		text := printable(path)
+		text := escape(path)
 		if replaced[path] {
 			text += " (in place of what the image has there)"
 		}
 		added = append(added, text)
 	}
 	for _, d := range v.Differences {
-		differences = append(differences, fmt.Sprintf("%s: %s", printable(d.Path), difference(d)))
+		differences = append(differences, fmt.Sprintf("%s: %s", escape(d.Path), difference(d)))
 	}
 	verdict := "equal to its layers"
 	if n := len(differences); n == 1 {
@@ -83,13 +83,13 @@ func (c *cli) printVerified(v api.ImageVerified, asJSON bool) error {
 func difference(d api.Difference) string {
 	switch {
 	case d.Want == "" && d.Got == "":
-		return printable(d.What)
+		return escape(d.What)
 	case d.Got == "":
-		return fmt.Sprintf("%s: want %s", printable(d.What), printable(d.Want))
+		return fmt.Sprintf("%s: want %s", escape(d.What), escape(d.Want))
 	case d.Want == "":
-		return fmt.Sprintf("%s: %s", printable(d.What), printable(d.Got))
+		return fmt.Sprintf("%s: %s", escape(d.What), escape(d.Got))
 	}
-	return fmt.Sprintf("%s: got %s, want %s", printable(d.What), printable(d.Got), printable(d.Want))
+	return fmt.Sprintf("%s: got %s, want %s", escape(d.What), escape(d.Got), escape(d.Want))
 }
 
 func insecureFlag(cmd *cobra.Command, insecure *bool) {
@@ -121,7 +121,7 @@ and a VM have the same name, say image:<name> or vm:<name>.` + exitHelp,
 				return printJSON(c.stdout, changes)
 			}
 			for _, change := range changes {
-				fmt.Fprintf(c.stdout, "%s %s\n", change.Kind, printable(change.Path))
+				fmt.Fprintf(c.stdout, "%s %s\n", change.Kind, escape(change.Path))
 			}
 			return nil
 		},

@@ -79,7 +79,7 @@ func (c *cli) imageLs() *cobra.Command {
 slash in it or that ends in .ext4. The disk is read as it is, without a mount. Owners
 are numbers and times are UTC. Without an image it does what "image list" does.
 
-A name with anything in it that does not show is printed as a quoted string.` + exitHelp,
+Characters of a name that do not show are printed as Go writes them: \n, \x1b.` + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 2:
@@ -190,7 +190,7 @@ func (l *lister) dir(at, gap string) error {
 		}
 	}
 	if l.how.recursive && !l.how.json {
-		fmt.Fprintf(l.w, "%s%s:\n", gap, printable(path.Join("/", at)))
+		fmt.Fprintf(l.w, "%s%s:\n", gap, escape(path.Join("/", at)))
 	}
 	if err := l.add(path.Join("/", at), infos); err != nil || !l.how.recursive {
 		return err
@@ -216,7 +216,7 @@ func (l *lister) add(dir string, infos []fs.FileInfo) error {
 	rows := make([][]string, len(infos))
 	width := make([]int, 6)
 	for i, info := range infos {
-		rows[i] = []string{"", "", "", "", "", "", printable(info.Name())}
+		rows[i] = []string{"", "", "", "", "", "", escape(info.Name())}
 		if l.how.long {
 			rows[i] = row(info)
 		}
@@ -240,9 +240,9 @@ func row(info fs.FileInfo) []string {
 	if s.Mode&fs.ModeDevice != 0 {
 		bytes = fmt.Sprintf("%d, %d", s.Major, s.Minor)
 	}
-	name := printable(info.Name())
+	name := escape(info.Name())
 	if s.Target != "" {
-		name += " -> " + printable(s.Target)
+		name += " -> " + escape(s.Target)
 	}
 	return []string{
 		permissions(s), fmt.Sprint(s.Links), fmt.Sprint(s.UID), fmt.Sprint(s.GID), bytes,

@@ -85,15 +85,6 @@ func escapeLines(s string) string {
 	return strings.Join(lines, "\n  ")
 }
 
-// printable makes a name fit for one line of output: one with anything in it that
-// does not show, or that looks like that, is quoted as Go quotes strings.
-func printable(name string) string {
-	if strings.HasPrefix(name, `"`) || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
-		return strconv.Quote(name)
-	}
-	return name
-}
-
 // fields prints what a show command shows, leaving out what is not there.
 func (c *cli) fields(all [][2]string) {
 	for _, f := range all {
