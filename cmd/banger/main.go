@@ -118,6 +118,7 @@ func (c *cli) command() *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.progressFlags(root)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkProgress() }
 	return root
 }
 

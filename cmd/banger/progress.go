@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -38,20 +39,32 @@ func (m *modeFlag) Set(text string) error {
 	return nil
 }
 
+// checkProgress refuses bars where there is nothing to draw them on.
+func (c *cli) checkProgress() error {
+	if c.mode == progress.TTY && !c.errorTerminal() {
+		return usageError{errors.New("--progress tty: standard error is no terminal")}
+	}
+	return nil
+}
+
+// errorTerminal says whether standard error is a terminal.
+func (c *cli) errorTerminal() bool {
+	f, ok := c.stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // progressMode decides what auto is. A terminal that is called dumb cannot go
 // back in what it shows.
 func (c *cli) progressMode() progress.Mode {
 	switch {
 	case c.quiet:
 		return progress.None
-	case c.mode != progress.Auto && c.mode != progress.TTY:
+	case c.mode != progress.Auto:
 		return c.mode
+	case c.errorTerminal() && c.getenv("TERM") != "dumb":
+		return progress.TTY
 	}
-	f, ok := c.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || c.mode == progress.Auto && c.getenv("TERM") == "dumb" {
-		return progress.Plain
-	}
-	return progress.TTY
+	return progress.Plain
 }
 
 // show shows a long call until the function it returns is called; what stands

@@ -14,6 +14,7 @@ import (
 	"banger/internal/catalog"
 	"banger/internal/client"
 	"banger/internal/oci"
+	"banger/internal/vm"
 )
 
 // accelVariable is the environment variable behind --accel.
@@ -64,6 +65,9 @@ ends. A VM without --name is removed at the end, with its disk.` + exitVMHelp,
 			if detach && req.Name == "" {
 				return usageError{errors.New("vm run --detach: give the VM a --name to find it again")}
 			}
+			if err := vm.Runs(platform); err != nil {
+				return fmt.Errorf("vm run --platform %s: %w", platform, err)
+			}
 			conn, err := c.connect(ctx)
 			if err != nil {
 				return err
@@ -76,28 +80,28 @@ ends. A VM without --name is removed at the end, with its disk.` + exitVMHelp,
 				return err
 			}
 			req.Image, req.Cmd, req.Ephemeral = img.ID, args[1:], req.Name == ""
-			var vm api.VM
-			if err := c.stream(ctx, conn, "making a VM of "+img.Name, "vm.create", req, &vm); err != nil {
+			var made api.VM
+			if err := c.stream(ctx, conn, "making a VM of "+img.Name, "vm.create", req, &made); err != nil {
 				return err
 			}
-			if vm.Ephemeral {
-				defer func() { err = errors.Join(err, c.discard(ctx, conn, vm.ID)) }()
+			if made.Ephemeral {
+				defer func() { err = errors.Join(err, c.discard(ctx, conn, made.ID)) }()
 			}
-			start := api.VMStart{Name: vm.ID, Detach: detach, Accel: accel}
-			if err := c.stream(ctx, conn, "booting "+vm.Name, "vm.start", start, &vm); err != nil {
+			start := api.VMStart{Name: made.ID, Detach: detach, Accel: accel}
+			if err := c.stream(ctx, conn, "booting "+made.Name, "vm.start", start, &made); err != nil {
 				return err
 			}
 			if timing {
 				if len(img.Phases) > 0 {
 					c.timing("pull", img.Phases)
 				}
-				c.timing("boot", vm.Phases)
+				c.timing("boot", made.Phases)
 			}
 			if detach {
-				fmt.Fprintln(c.stdout, vm.Name)
+				fmt.Fprintln(c.stdout, made.Name)
 				return nil
 			}
-			return c.runMain(ctx, conn, vm, agent.ExecRequest{Args: args[1:], Env: req.Env, User: req.User, Dir: req.WorkDir})
+			return c.runMain(ctx, conn, made, agent.ExecRequest{Args: args[1:], Env: req.Env, User: req.User, Dir: req.WorkDir})
 		},
 	}
 	f := cmd.Flags()

@@ -289,6 +289,30 @@ func TestRegister(t *testing.T) {
 	d.sound()
 }
 
+// An image for another kind of machine is said to be one when it is pulled, and
+// no VM is made of it.
+func TestImageOfAnotherMachine(t *testing.T) {
+	d := newTestDaemon(t)
+	d.pull("web")
+	var warnings []string
+	req := api.ImagePull{Ref: "tar:" + filepath.Join(d.src, "web.tar"), Name: "foreign", Platform: "linux/riscv64", SizeBytes: 8 << 20, NoGuestFiles: true}
+	var img api.Image
+	err := d.Stream(t.Context(), "image.pull", req, func(e api.Event) {
+		if e.Warning {
+			warnings = append(warnings, e.Message)
+		}
+	}, &img)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "riscv64") {
+		t.Errorf("pull: got %v and warnings %q, want one of riscv64", err, warnings)
+	}
+	err = d.Stream(t.Context(), "vm.create", api.VMCreate{Name: "dev", Image: "foreign", CPUs: 1, MemoryMiB: 64}, nil, &api.VM{})
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "riscv64") || !strings.Contains(api.HintOf(err), "--platform") {
+		t.Errorf("a VM of it: got %v, hint %q", err, api.HintOf(err))
+	}
+	d.create("ours", "web")
+	d.sound()
+}
+
 func TestPromoteWantsAStoppedVM(t *testing.T) {
 	d := newTestDaemon(t)
 	d.pull("web")

@@ -40,8 +40,14 @@ type daemon struct {
 func (d *daemon) createVM(ctx context.Context, req api.VMCreate, p api.Progress) (made api.VM, err error) {
 	d.moving.RLock()
 	defer d.moving.RUnlock()
-	img, err := d.images.WithKernel(ctx, req.Image, p)
+	img, err := d.images.Show(ctx, req.Image)
 	if err != nil {
+		return made, err
+	}
+	if err := vm.Runs(img.Platform); err != nil {
+		return made, fmt.Errorf("image %s: %w", img.Name, err)
+	}
+	if img, err = d.images.WithKernel(ctx, img.ID, p); err != nil {
 		return made, err
 	}
 	if err := image.Unchanged(img); err != nil {

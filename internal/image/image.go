@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -239,9 +240,11 @@ func kernelPaths(img *api.Image, k api.KernelChoice, dir string) {
 	img.KernelRef, img.KernelPath, img.InitrdPath, img.ModulesDir = k.KernelRef, final(k.KernelPath), final(k.InitrdPath), final(k.ModulesDir)
 }
 
-// noKernel warns that img has no kernel yet.
+// noKernel warns that img has no kernel yet, or is for a machine of another kind.
 func noKernel(img api.Image, p api.Progress) {
-	if img.KernelPath == "" {
+	if a := arch(img.Platform); a != runtime.GOARCH {
+		p.Warn("image", fmt.Sprintf("image %s is for %s, and this host is %s: it cannot run here", img.Name, a, runtime.GOARCH))
+	} else if img.KernelPath == "" {
 		p.Warn("kernel", fmt.Sprintf("image %s has no kernel yet: it will boot with the default one; fetch one with: banger kernel pull debian", img.Name))
 	}
 }

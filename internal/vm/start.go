@@ -49,7 +49,11 @@ func (h *Host) Start(ctx context.Context, id string, b Boot, p api.Progress) err
 	case api.VMRunning:
 		return nil
 	case api.VMFailed:
-		return api.Hint(errors.New(vm.Reason), "the whole console: banger vm logs "+vm.Name)
+		hint := "the whole console: banger vm logs " + vm.Name
+		if vm.Ephemeral { // whoever started it removes it
+			hint = "a VM with a --name is kept, and its whole console with it"
+		}
+		return api.Hint(errors.New(vm.Reason), hint)
 	case api.VMStopped:
 		return errors.New("it was stopped before its agent had answered")
 	}

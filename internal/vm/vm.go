@@ -26,6 +26,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -197,6 +198,16 @@ func architecture(platform string) string {
 		return part[1]
 	}
 	return platform
+}
+
+// Runs returns an error when an image of that platform cannot run on this host.
+func Runs(platform string) error {
+	arch := architecture(platform)
+	if platform == "" || arch == runtime.GOARCH {
+		return nil
+	}
+	return api.Hint(fmt.Errorf("it is for %s, and this host is %s: %w", arch, runtime.GOARCH, errors.ErrUnsupported),
+		"there may be one for this host: --platform linux/"+runtime.GOARCH)
 }
 
 // Status returns the VM as it is now.

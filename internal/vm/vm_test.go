@@ -314,6 +314,13 @@ func TestStartFails(t *testing.T) {
 			}
 		})
 	}
+	for ephemeral, want := range map[bool]string{false: "vm logs dev", true: "--name"} {
+		h := newHost(t, "dies")
+		vm := create(t, h, func(s *Spec) { s.Ephemeral = ephemeral })
+		if got := api.HintOf(h.Start(t.Context(), vm.ID, Boot{}, nil)); !strings.Contains(got, want) {
+			t.Errorf("ephemeral %v: got hint %q, want %q in it", ephemeral, got, want)
+		}
+	}
 	h := newHost(t, "ok")
 	if err := h.Start(t.Context(), "nothing", Boot{}, nil); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("start of a VM that is not there: got %v, want not found", err)
