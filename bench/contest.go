@@ -57,10 +57,10 @@ var contestants = []contestant{
 		return command(ctx, nil, c.self, "read", c.images[img].dir)
 	}},
 	{name: convert, run: func(ctx context.Context, c *contest, img string) (measure, error) {
-		return c.disk(ctx, img, "bin/banger", "-q", "convert", "--no-guest-files", c.cached(img), "-o", c.out())
+		return c.disk(ctx, "bin/banger", "-q", "convert", "--no-guest-files", c.cached(img), "-o", c.out())
 	}},
 	{name: convertSync, run: func(ctx context.Context, c *contest, img string) (measure, error) {
-		return c.disk(ctx, img, "bin/banger", "-q", "convert", "--no-guest-files", "--sync", c.cached(img), "-o", c.out())
+		return c.disk(ctx, "bin/banger", "-q", "convert", "--no-guest-files", "--sync", c.cached(img), "-o", c.out())
 	}},
 	{name: fetchOnly, run: func(ctx context.Context, c *contest, img string) (measure, error) {
 		return command(ctx, nil, c.self, "fetch", filepath.Join(c.work, "fetched"), c.host+"/"+img+":bench")
@@ -104,7 +104,7 @@ func (c *contest) cached(img string) string {
 func (c *contest) home() []string { return []string{"BANGER_HOME=" + filepath.Join(c.work, "home")} }
 
 // disk runs a command that makes a disk.
-func (c *contest) disk(ctx context.Context, img string, argv ...string) (m measure, err error) {
+func (c *contest) disk(ctx context.Context, argv ...string) (m measure, err error) {
 	if m, err = command(ctx, c.home(), argv...); err != nil {
 		return m, err
 	}

@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +58,12 @@ func makeImages(ctx context.Context, cache string, s scale) error {
 	if err != nil {
 		return err
 	}
-	debian := []layer{copyTar(base), difference(base, full), application}
+	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("find Go's sources: %w", err)
+	}
+	sources := os.DirFS(filepath.Join(strings.TrimSpace(string(root)), "src"))
+	debian := []layer{copyTar(base), difference(base, full), application(sources)}
 	for _, img := range []struct {
 		name   string
 		layers []layer
@@ -205,31 +209,32 @@ func entrySum(h *tar.Header, content io.Reader) (sum [sha256.Size]byte, err erro
 
 // application is a layer as a build puts on top: sources, here Go's library of
 // packages, and a deletion.
-func application(w *tar.Writer) error {
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/.wh.issue.net", Mode: 0o644, ModTime: made}); err != nil {
-		return err
-	}
-	if err := makeDirs(w, "opt"); err != nil {
-		return err
-	}
-	src := os.DirFS(filepath.Join(runtime.GOROOT(), "src"))
-	return fs.WalkDir(src, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.Name() == "testdata" || name == "cmd":
-			return fs.SkipDir
-		case d.IsDir():
-			return makeDirs(w, path.Join("opt/app", name))
-		case !d.Type().IsRegular():
-			return nil
-		}
-		data, err := fs.ReadFile(src, name)
-		if err != nil {
+func application(src fs.FS) layer {
+	return func(w *tar.Writer) error {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/.wh.issue.net", Mode: 0o644, ModTime: made}); err != nil {
 			return err
 		}
-		return writeFile(w, path.Join("opt/app", name), data)
-	})
+		if err := makeDirs(w, "opt"); err != nil {
+			return err
+		}
+		return fs.WalkDir(src, ".", func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.Name() == "testdata" || name == "cmd":
+				return fs.SkipDir
+			case d.IsDir():
+				return makeDirs(w, path.Join("opt/app", name))
+			case !d.Type().IsRegular():
+				return nil
+			}
+			data, err := fs.ReadFile(src, name)
+			if err != nil {
+				return err
+			}
+			return writeFile(w, path.Join("opt/app", name), data)
+		})
+	}
 }
 
 func makeDirs(w *tar.Writer, names ...string) error {

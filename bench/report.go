@@ -171,7 +171,7 @@ func filesystem(dir string) string {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err.Error()
 	}
-	switch int64(st.Type) {
+	switch st.Type {
 	case unix.EXT4_SUPER_MAGIC:
 		return "ext4"
 	case unix.BTRFS_SUPER_MAGIC:

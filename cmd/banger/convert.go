@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -19,7 +20,7 @@ func (c *cli) convert() *cobra.Command {
 	var o image.Options
 	var platform string
 	var insecure bool
-	var out, sizeText string
+	var out, sizeText, bufferText string
 	var timing bool
 	cmd := &cobra.Command{
 		Use:   "convert [flags] <ref> -o <disk.ext4>",
@@ -35,6 +36,10 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			if err != nil {
 				return err
 			}
+			buffer, err := parseSize("buffer", bufferText)
+			if err != nil {
+				return err
+			}
 			if o.SizeBytes, err = parseSize("size", sizeText); err != nil {
 				return err
 			}
@@ -42,7 +47,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 			if err != nil {
 				return err
 			}
-			options.ReadAhead = image.ReadAhead
+			options.ReadAhead = cmp.Or(buffer, image.ReadAhead())
 			options.MaxLayerBytes, options.MaxRatio = o.Limits.Bytes, o.Limits.Ratio
 			p, end := c.show("resolving " + ref.String())
 			defer end()
@@ -77,6 +82,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 	f.BoolVar(&o.NoGuestFiles, "no-guest-files", false, "the image alone, nothing of ours")
 	f.BoolVar(&o.Force, "force", false, "replace the output file")
 	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
+	f.StringVar(&bufferText, "buffer", "", "how much of the layers may be inflated ahead (default: 16M for each processor, 128M at most)")
 	f.BoolVar(&timing, "timing", false, "print how long each phase took")
 	f.StringVar(&platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
 	f.BoolVar(&insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")

@@ -22,10 +22,6 @@ import (
 // of the file system's UUID.
 const FormatNumber = 1
 
-// ReadAhead is how many bytes of an open layer are inflated ahead; two are open at
-// a time.
-const ReadAhead = 64 << 20
-
 // Options say how a disk is made.
 type Options struct {
 	SizeBytes    int64 // exact; 0: content x 1.25, at least 1 GiB
@@ -92,8 +88,14 @@ func Convert(ctx context.Context, src *oci.Image, f *os.File, o Options, p api.P
 	if !created.IsZero() {
 		created = ext4.ClampTime(created)
 	}
+	var out ext4.File = f
+	if o.Sync {
+		early := newWriteback(f)
+		defer early.stop()
+		out = early
+	}
 	id := identity(src, files, o)
-	w, err := ext4.NewWriter(f, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: created})
+	w, err := ext4.NewWriter(out, ext4.Options{Size: o.SizeBytes, UUID: id("uuid"), HashSeed: id("hash seed"), Time: created})
 	if err != nil {
 		return disk, err
 	}

@@ -29,34 +29,20 @@ func (s sink) WriteContent(r io.Reader, size int64) (rootfs.Content, error) {
 }
 
 // applyAll streams the layers into the tree, base first, and their contents into
-// the disk. The next layer is open while one is read: another processor inflates
-// it ahead, within bounds, and the bytes on the disk do not depend on it. It
+// the disk: the bytes on it do not depend on which of them are inflated ahead. It
 // returns how long it had to wait for downloads.
 func applyAll(ctx context.Context, tree *rootfs.Tree, layers []oci.Layer, w *ext4.Writer, p api.Progress) (waited time.Duration, err error) {
-	type opened struct {
-		r   *oci.Stream
-		err error
-	}
-	open := func(i int) (o opened) {
-		if i < len(layers) {
-			o.r, o.err = layers[i].Open(ctx, p)
-		}
-		return o
-	}
-	for i, next := 0, open(0); i < len(layers); i++ {
-		this := next
-		if this.err != nil {
-			return waited, this.err
-		}
-		next = open(i + 1)
-		err = errors.Join(tree.Apply(layers[i].Digest, this.r, sink{w}), this.r.Close())
-		if err != nil && next.r != nil {
-			err = errors.Join(err, next.r.Close())
-		}
+	ahead := &opener{layers: layers}
+	defer func() { err = errors.Join(err, ahead.close()) }()
+	for _, l := range layers {
+		r, err := ahead.next(ctx, p)
 		if err != nil {
 			return waited, err
 		}
-		waited += this.r.Waited()
+		if err := errors.Join(tree.Apply(l.Digest, r, sink{w}), r.Close()); err != nil {
+			return waited, err
+		}
+		waited += r.Waited()
 	}
 	return waited, nil
 }

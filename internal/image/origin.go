@@ -91,7 +91,7 @@ func fromCatalog(req *api.ImagePull, e api.CatalogEntry, fetch oci.Options, p ap
 // fetchOptions are the user's, for one pull.
 func (s *Store) fetchOptions(req api.ImagePull) (oci.Options, error) {
 	o, err := s.Fetch()
-	o.Platform, o.Insecure, o.ReadAhead = req.Platform, req.Insecure, ReadAhead
+	o.Platform, o.Insecure, o.ReadAhead = req.Platform, req.Insecure, ReadAhead()
 	o.MaxLayerBytes, o.MaxRatio = req.Limits.Bytes, req.Limits.Ratio
 	return o, err
 }

@@ -49,7 +49,7 @@ func BenchmarkLayer(b *testing.B) {
 			}
 			l := Layer{
 				Digest: sumOf(stored).String(), DiffID: sumOf(tar).String(), Size: int64(len(stored)),
-				blob: fileBlob(path), readAhead: 8 << 20, limit: limit{bytes: 1 << 40},
+				blob: fileBlob(path), ahead: newAhead(8 << 20), limit: limit{bytes: 1 << 40},
 			}
 			b.SetBytes(int64(len(tar)))
 			for b.Loop() {

@@ -45,7 +45,7 @@ func (f File) Layer(o Options) (Layer, error) {
 		return Layer{}, fmt.Errorf("file %s: %w", f.URL, err)
 	}
 	// Whoever publishes a disk may leave most of it empty.
-	l := Layer{Digest: f.Digest, Size: f.Size, what: "file", blob: b, readAhead: o.ReadAhead, limit: limit{bytes: o.MaxLayerBytes}}
+	l := Layer{Digest: f.Digest, Size: f.Size, what: "file", blob: b, ahead: newAhead(o.ReadAhead), limit: limit{bytes: o.MaxLayerBytes}}
 	if err := reserve([]Layer{l}); err != nil {
 		return Layer{}, fmt.Errorf("file %s: %w", f.URL, err)
 	}

@@ -30,7 +30,7 @@ func layerOf(t *testing.T, stored []byte, o Options) Layer {
 		t.Fatal(err)
 	}
 	o = o.withDefaults()
-	return Layer{Digest: sumOf(stored).String(), Size: int64(len(stored)), blob: fileBlob(path), readAhead: o.ReadAhead, limit: o.limit()}
+	return Layer{Digest: sumOf(stored).String(), Size: int64(len(stored)), blob: fileBlob(path), ahead: newAhead(o.ReadAhead), limit: o.limit()}
 }
 
 func TestLimit(t *testing.T) {

@@ -41,7 +41,7 @@ type Options struct {
 	Platform string // "os/arch[/variant]"; "": linux on the host's architecture
 	Insecure bool   // plain HTTP to any registry; it is always allowed to loopback
 
-	ReadAhead     int64 // bytes that each open layer may be inflated ahead; 0: 8 MiB
+	ReadAhead     int64 // bytes that the open layers of an image may be inflated ahead in all, beyond 2 MiB each; 0: 8 MiB
 	MaxLayerBytes int64 // a layer with more bytes uncompressed is refused; 0: 64 GiB
 	MaxRatio      int64 // and one with more than 4 GiB, and so many for each that is stored; 0: 200
 
@@ -80,10 +80,10 @@ type Layer struct {
 	DiffID string // digest of the uncompressed tar stream; "" for a tar
 	Size   int64  // bytes as they are stored
 
-	what      string // in errors; "": "layer"
-	blob      blob
-	readAhead int64
-	limit     limit
+	what  string // in errors; "": "layer"
+	blob  blob
+	ahead ahead
+	limit limit
 }
 
 // Resolve asks where the reference points now, and chooses the image for the
@@ -134,6 +134,7 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 			User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
 		},
 	}
+	shared := newAhead(o.ReadAhead)
 	blobs := make(map[v1.Hash]blob) // a layer may occur twice
 	for i, d := range ch.manifest.Layers {
 		if blobs[d.Digest] == nil {
@@ -142,7 +143,7 @@ func newImage(ref Ref, src source, ch *choice, o Options) *Image {
 		img.Size += d.Size
 		img.Layers = append(img.Layers, Layer{
 			Digest: d.Digest.String(), DiffID: ch.config.RootFS.DiffIDs[i].String(), Size: d.Size,
-			blob: blobs[d.Digest], readAhead: o.ReadAhead, limit: o.limit(),
+			blob: blobs[d.Digest], ahead: shared, limit: o.limit(),
 		})
 	}
 	return img

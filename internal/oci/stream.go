@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 
 	"banger/internal/api"
 )
+
+// ownChunks is how many chunks each stream has to work with when all that are
+// shared are full of layers that are read later.
+const ownChunks = 8
 
 // Stream is the uncompressed tar stream of a layer. Each stage is a goroutine:
 //
@@ -27,10 +32,12 @@ import (
 type Stream struct {
 	layer  Layer
 	raw    blobReader
-	in     pipeReader
+	pipes  []*pipe
+	in     pipeReader // of the last
 	cancel context.CancelFunc
 	group  *errgroup.Group
 	ended  bool // by io.EOF
+	closed bool
 
 	stored   atomic.Int64 // bytes that inflate has been given
 	inflated atomic.Int64 // bytes that it made of them
@@ -45,9 +52,9 @@ type Stream struct {
 // ctx bounds the reading as well; Close ends it at any point and waits for all
 // that Open started.
 //
-// Inflating runs ahead of Read by up to [Options.ReadAhead], so whoever opens the
-// next layer early has it inflated on another processor. p is called from other
-// goroutines. It counts what has been read from the stream, and not what is ahead.
+// Inflating runs ahead of Read, within what [Options.ReadAhead] allows to all
+// open layers of the image, so whoever opens the next ones early has them inflated
+// on other processors. p is called from other goroutines. It counts what has been read from the stream, and not what is ahead.
 func (l Layer) Open(ctx context.Context, p api.Progress) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
@@ -56,11 +63,12 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (*Stream, error) {
 		cancel()
 		return nil, fmt.Errorf("open %s %s: %w", l.object(), l.Digest, err)
 	}
-	stored := newPipe(8)
-	inflated := newPipe(max(2, int(l.readAhead/chunkSize)))
+	stored := newPipe(ownChunks, nil)
+	inflated := newPipe(ownChunks, l.ahead)
 	checked := inflated.next()
 	s := &Stream{
-		layer: l, raw: raw, cancel: cancel, group: group, in: pipeReader{ctx: ctx, pipe: checked},
+		layer: l, raw: raw, cancel: cancel, group: group,
+		pipes: []*pipe{stored, inflated, checked}, in: pipeReader{ctx: ctx, pipe: checked},
 		progress: newMeter(p, api.PhaseConvert, l.Digest, l.Size),
 	}
 	group.Go(func() error { return l.blob.fetch(ctx, p) })
@@ -75,6 +83,9 @@ func (l Layer) Open(ctx context.Context, p api.Progress) (*Stream, error) {
 
 // Read implements [io.Reader].
 func (s *Stream) Read(p []byte) (int, error) {
+	if s.closed {
+		return 0, fs.ErrClosed
+	}
 	if len(s.in.rest) > 0 { // does not block
 		n, err := s.in.Read(p)
 		s.taken += int64(n)
@@ -112,8 +123,13 @@ func (s *Stream) Waited() time.Duration { return s.waited }
 // Close ends the stream. After io.EOF its error is one of keeping the blob in the
 // cache.
 func (s *Stream) Close() error {
+	s.closed = true
 	s.cancel()
 	err := s.group.Wait()
+	s.in.release()
+	for _, p := range s.pipes {
+		p.drain()
+	}
 	if !s.ended || errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -173,16 +189,16 @@ func (s *Stream) inflateTo(ctx context.Context, src io.Reader, out *pipe) error 
 func (l Layer) checkDiffID(ctx context.Context, in, out *pipe) error {
 	sum := sha256.New()
 	for {
-		chunk, err := in.receive(ctx)
+		c, err := in.receive(ctx)
 		if err == io.EOF {
 			break
 		} else if err != nil {
 			return err
 		}
 		if l.DiffID != "" {
-			sum.Write(chunk)
+			sum.Write(c.data)
 		}
-		if err := out.send(ctx, chunk); err != nil {
+		if err := out.send(ctx, c); err != nil {
 			return err
 		}
 	}

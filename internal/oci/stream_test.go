@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -167,13 +168,8 @@ func TestLayerCloseEarly(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if _, err := r.Read(make([]byte, 1<<20)); err == nil {
-		for err == nil { // what was inflated by then may still come, but no end
-			_, err = r.Read(make([]byte, 1<<20))
-		}
-		if err == io.EOF {
-			t.Error("a closed stream ended well")
-		}
+	if n, err := r.Read(make([]byte, 1<<20)); n > 0 || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("read after close: got %d bytes, %v, want ErrClosed", n, err)
 	}
 }
 
@@ -218,6 +214,69 @@ func TestLayerReadAhead(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.TotalAlloc - before.TotalAlloc); grown > 32<<20 {
 		t.Errorf("reading 256 MiB allocated %d MiB", grown>>20)
+	}
+}
+
+// All open layers together inflate no further ahead than they were told to, none
+// of them stops those before it, and whatever becomes of them the buffers come
+// back.
+func TestLayersShareReadAhead(t *testing.T) {
+	t.Parallel()
+	const shared = 4 << 20 / chunkSize
+	c := content{}
+	var stored, tars [][]byte
+	for i := range 3 {
+		tars = append(tars, noise(uint64(i), 32*chunkSize))
+		stored = append(stored, gz(tars[i]))
+	}
+	dir := c.layout(t, index(c.image(stored, tars, nil)))
+	img, err := Resolve(t.Context(), mustNormalize(t, "oci:"+dir), Options{ReadAhead: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := img.Layers[0].ahead
+	var open []*Stream
+	for _, l := range img.Layers {
+		r, err := l.Open(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		open = append(open, r)
+	}
+	inflated := func() (n int) {
+		for _, r := range open {
+			n += len(r.in.pipe.full)
+		}
+		return n
+	}
+	for start := time.Now(); inflated() < 3*ownChunks+shared; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("only %d chunks are there", inflated())
+		}
+	}
+	if len(pool) != 0 {
+		t.Errorf("%d chunks are left to share, want 0", len(pool))
+	}
+	for i, r := range open[:2] {
+		got, err := io.ReadAll(r)
+		if err != nil || !bytes.Equal(got, tars[i]) {
+			t.Errorf("layer %d: got %d bytes, %v, want %d", i, len(got), err, len(tars[i]))
+		}
+	}
+	if _, err := io.CopyN(io.Discard, open[2], 3<<20); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range open {
+		r.Close()
+		for _, p := range r.pipes[:2] {
+			if own := p.unmade + len(p.free); own != ownChunks {
+				t.Errorf("layer %d: %d of its own chunks came back, want %d", i, own, ownChunks)
+			}
+		}
+	}
+	if len(pool) != shared {
+		t.Errorf("%d chunks came back, want %d", len(pool), shared)
 	}
 }
 

@@ -40,7 +40,7 @@ func resolveTar(ctx context.Context, ref Ref, want platform, o Options) (*Image,
 		Platform: want.String(),
 		Source:   api.Source{Layers: []api.SourceLayer{{Digest: digest, Size: size}}},
 		Size:     size,
-		Layers:   []Layer{{Digest: digest, Size: size, blob: file, readAhead: o.ReadAhead, limit: o.limit()}},
+		Layers:   []Layer{{Digest: digest, Size: size, blob: file, ahead: newAhead(o.ReadAhead), limit: o.limit()}},
 	}, nil
 }
 
