@@ -96,6 +96,9 @@ func flip(t testing.TB, f *os.File, at int64) {
 	}
 }
 
+// maxNames is more than any image of these tests has.
+const maxNames = 10_000
+
 // walk reads all there is and returns the number of names and the first error.
 func walk(fsys *FS) (names int, first error) {
 	keep := func(err error) {
@@ -105,7 +108,7 @@ func walk(fsys *FS) (names int, first error) {
 	}
 	buf := make([]byte, 1<<16)
 	_ = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if names++; names > 100_000 {
+		if names++; names > maxNames {
 			return errors.New("more names than the image can hold")
 		}
 		keep(err)

@@ -23,7 +23,7 @@ var traps = []struct {
 	{
 		"empty_file_without_extents", "inode.go",
 		"flags = flagExtents\n\t\tc := &w.contents[in.ref]",
-		"c := &w.contents[in.ref]\n\t\tif c.size > 0 {\n\t\t\tflags = flagExtents\n\t\t}",
+		"c := &w.contents[in.ref]\n\t\tif c.size == 0 {\n\t\t\tbreak\n\t\t}\n\t\tflags = flagExtents",
 		"TestEmptyFile TestKernel",
 	},
 	{
