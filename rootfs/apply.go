@@ -25,7 +25,8 @@ type layer struct {
 	linked   map[string]*Node           // files of aufs that have no name but in links
 	promises []promise
 	stubs    map[*Node]int // index in promises
-	warned   map[Kind]int
+	warned   map[Kind]int  // warnings so far
+	silent   map[Kind]int  // those that were left out
 }
 
 func (t *Tree) newLayer(name string) *layer {
@@ -37,6 +38,7 @@ func (t *Tree) newLayer(name string) *layer {
 		linked: map[string]*Node{},
 		stubs:  map[*Node]int{},
 		warned: map[Kind]int{},
+		silent: map[Kind]int{},
 	}
 }
 
@@ -55,7 +57,8 @@ func (t *Tree) Apply(layer string, r io.Reader, sink Sink) error {
 	}
 	if err == nil || isFormatError(err) {
 		// A stream that is damaged rather than malformed says so at its end.
-		if _, drained := io.Copy(io.Discard, in); drained != nil {
+		var limit *LimitError
+		if _, drained := io.Copy(io.Discard, in); drained != nil && (err == nil || !errors.As(drained, &limit)) {
 			err = drained
 		}
 	}

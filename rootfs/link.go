@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,9 @@ func (l *layer) link(linkname string, header *Node) error {
 			return err
 		}
 		_, err := l.place(l.names, n)
+		return err
+	}
+	if err := l.tree.use(0, int64(len(join(l.names))+len(join(target)))); err != nil {
 		return err
 	}
 	p := promise{
@@ -184,6 +188,10 @@ func (l *layer) keepLinked() error {
 	if err != nil {
 		return err
 	}
-	l.linked[cloneNames(l.names)[1]] = n
+	name := strings.Clone(l.names[1])
+	if err := l.tree.use(0, int64(len(name))); err != nil {
+		return err
+	}
+	l.linked[name] = n
 	return l.write(n)
 }

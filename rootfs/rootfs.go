@@ -45,6 +45,8 @@ type Options struct {
 	MaxBytes    int64 // of all layers uncompressed, and of all files with their holes; 0: 64 GiB
 	MaxEntries  int64 // headers of all layers, and directories that they imply; 0: 5,000,000
 	MaxMetadata int64 // bytes of names, symlink targets and extended attributes; 0: 1 GiB
+
+	// An entry takes up to 500 bytes of memory besides its metadata.
 }
 
 // Tree is the file system that layers add up to. After an error from

@@ -31,16 +31,21 @@ type Warning struct {
 	Message string
 }
 
-// maxWarnings is how many warnings of a kind a layer gets; a last one counts the
-// rest. SELinux labels alone would be a warning for each file.
-const maxWarnings = 16
+// maxWarnings is how many warnings of a kind a layer gets, and maxAllWarnings how
+// many a tree has before no layer gets any; a last one counts the rest. SELinux
+// labels alone would be a warning for each file.
+const (
+	maxWarnings    = 16
+	maxAllWarnings = 4096
+)
 
 // warn records a warning about the entry that is being applied.
 func (l *layer) warn(kind Kind, format string, args ...any) {
-	l.warned[kind]++
-	if l.warned[kind] > maxWarnings {
+	if l.warned[kind] == maxWarnings || len(l.tree.Warnings) >= maxAllWarnings {
+		l.silent[kind]++
 		return
 	}
+	l.warned[kind]++
 	l.tree.Warnings = append(l.tree.Warnings, Warning{
 		Kind: kind, Layer: l.name, Path: join(l.names), Message: fmt.Sprintf(format, args...),
 	})
@@ -49,7 +54,7 @@ func (l *layer) warn(kind Kind, format string, args ...any) {
 // sumWarnings adds a line for each kind that had too many.
 func (l *layer) sumWarnings() {
 	for _, kind := range kinds {
-		if more := l.warned[kind] - maxWarnings; more > 0 {
+		if more := l.silent[kind]; more > 0 {
 			l.tree.Warnings = append(l.tree.Warnings, Warning{
 				Kind: kind, Layer: l.name, Message: fmt.Sprintf("%d more of this kind", more),
 			})

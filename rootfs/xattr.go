@@ -181,7 +181,8 @@ func (t *Tree) intern(all map[string]string) (map[string]string, error) {
 	if known, ok := t.xattrs[string(key)]; ok {
 		return known, nil
 	}
-	if err := t.use(0, 2*int64(len(key))); err != nil {
+	const overhead = 400 // bytes that a map, and a place in another, take besides
+	if err := t.use(0, 2*int64(len(key))+overhead); err != nil {
 		return nil, err
 	}
 	kept := make(map[string]string, len(all))
