@@ -73,7 +73,7 @@ func (c *cli) imageLs() *cobra.Command {
 	var how listing
 	list := c.imageList()
 	cmd := &cobra.Command{
-		Use:   "ls [flags] [<image> [<path>]]",
+		Use:   "ls [flags] [<image> [<path>...]]",
 		Short: "List the files of an image; without one, list the images",
 		Long: `List the files in a directory of an image, or of an ext4 file: an argument with a
 slash in it or that ends in .ext4. The disk is read as it is, without a mount. Owners
@@ -81,10 +81,7 @@ are numbers and times are UTC. Without an image it does what "image list" does.
 
 Characters of a name that do not show are printed as Go writes them: \n, \x1b.` + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) > 2:
-				return exactly(2)(cmd, args)
-			case len(args) == 0 && (how.long || how.recursive):
+			if len(args) == 0 && (how.long || how.recursive) {
 				return usageError{fmt.Errorf("%s: -l and -R are for the files of an image: name one", cmd.CommandPath())}
 			}
 			return nil
@@ -104,11 +101,11 @@ Characters of a name that do not show are printed as Go writes them: \n, \x1b.` 
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
-			at := "/"
-			if len(args) > 1 {
-				at = args[1]
+			paths := args[1:]
+			if len(paths) == 0 {
+				paths = []string{"/"}
 			}
-			return d.list(at, how, c.stdout)
+			return d.list(paths, how, c.stdout)
 		},
 	}
 	f := cmd.Flags()
@@ -134,32 +131,38 @@ type fileInfo struct {
 	Xattrs  map[string][]byte `json:"xattrs,omitempty"` // base64
 }
 
-// list lists a directory, or the one file that is not.
-func (d *disk) list(arg string, how listing, w io.Writer) error {
+// list lists directories, and files that are none. It goes on after an error.
+func (d *disk) list(paths []string, how listing, w io.Writer) error {
+	out := lister{disk: d, how: how, w: bufio.NewWriterSize(w, 64<<10), all: []fileInfo{}, titles: how.recursive || len(paths) > 1}
+	var failed error
+	for _, arg := range paths {
+		if err := out.path(arg); err != nil {
+			failed = errors.Join(failed, d.fail("ls", arg, err))
+		}
+	}
+	if how.json {
+		failed = errors.Join(failed, printJSON(out.w, out.all))
+	}
+	return errors.Join(failed, out.w.Flush())
+}
+
+// path lists what the user asked for.
+func (l *lister) path(arg string) error {
 	at := inside(arg)
-	info, err := d.Lstat(at)
-	if err == nil && info.Mode().Type() == fs.ModeSymlink && (!how.long || strings.HasSuffix(arg, "/")) {
+	info, err := l.disk.Lstat(at)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() == fs.ModeSymlink && (!l.how.long || strings.HasSuffix(arg, "/")) {
 		// As ls does: a link is followed when it leads to a directory.
-		if to, followed := d.Stat(at); followed == nil && to.IsDir() {
+		if to, err := l.disk.Stat(at); err == nil && to.IsDir() {
 			info = to
 		}
 	}
-	if err != nil {
-		return d.fail("ls", arg, err)
-	}
-	out := lister{disk: d, how: how, w: bufio.NewWriterSize(w, 64<<10), all: []fileInfo{}}
 	if info.IsDir() {
-		err = out.dir(at, "")
-	} else {
-		err = out.add("/", []fs.FileInfo{named{info, path.Join("/", at)}})
+		return l.dir(at)
 	}
-	if err != nil {
-		return d.fail("ls", arg, err)
-	}
-	if how.json {
-		err = printJSON(out.w, out.all)
-	}
-	return errors.Join(err, out.w.Flush())
+	return l.add("/", []fs.FileInfo{named{info, path.Join("/", at)}})
 }
 
 // named is a file by the path that the user asked for.
@@ -174,11 +177,14 @@ type lister struct {
 	disk *disk
 	how  listing
 	w    *bufio.Writer
-	all  []fileInfo
+	all  []fileInfo // for JSON
+
+	titles bool // each directory has a line of its own
+	begun  bool
 }
 
-// dir lists a directory, after gap, and with -R those in it.
-func (l *lister) dir(at, gap string) error {
+// dir lists a directory, and with -R those in it.
+func (l *lister) dir(at string) error {
 	entries, err := l.disk.ReadDir(at)
 	if err != nil {
 		return err
@@ -189,15 +195,18 @@ func (l *lister) dir(at, gap string) error {
 			return err
 		}
 	}
-	if l.how.recursive && !l.how.json {
-		fmt.Fprintf(l.w, "%s%s:\n", gap, escape(path.Join("/", at)))
+	if l.titles && !l.how.json {
+		if l.begun {
+			fmt.Fprintln(l.w)
+		}
+		fmt.Fprintf(l.w, "%s:\n", escape(path.Join("/", at)))
 	}
 	if err := l.add(path.Join("/", at), infos); err != nil || !l.how.recursive {
 		return err
 	}
 	for _, info := range infos {
 		if info.IsDir() {
-			if err := l.dir(path.Join(at, info.Name()), "\n"); err != nil {
+			if err := l.dir(path.Join(at, info.Name())); err != nil {
 				return err
 			}
 		}
@@ -207,6 +216,7 @@ func (l *lister) dir(at, gap string) error {
 
 // add lists files of one directory.
 func (l *lister) add(dir string, infos []fs.FileInfo) error {
+	l.begun = true
 	if l.how.json {
 		for _, info := range infos {
 			l.all = append(l.all, jsonInfo(path.Join(dir, info.Name()), info))

@@ -13,7 +13,7 @@ import (
 // where sizes are equal and the inode has changed since: a kernel cannot write to
 // a file and leave inode, generation and change time as they were.
 func Disks(ctx context.Context, was, is *ext4.FS, p api.Progress) (Report, error) {
-	p.Say("disk", "reading both disks")
+	p.Say(api.PhaseCompare, "reading both disks")
 	want, err := readDisk(ctx, was)
 	if err != nil {
 		return Report{}, err

@@ -18,8 +18,8 @@ import (
 // there was nothing to compare, or not all of it.
 func Layers(ctx context.Context, disk *ext4.FS, made Made, p api.Progress) (Report, error) {
 	m := newMerge(made.Created)
-	for i, l := range made.Layers {
-		p.Say("names", fmt.Sprintf("reading the names in layer %d of %d", i+1, len(made.Layers)))
+	p.Say(api.PhaseVerify, fmt.Sprintf("reading the names in %d layers", len(made.Layers)))
+	for _, l := range made.Layers {
 		if err := m.apply(ctx, l, p); err != nil {
 			return Report{}, err
 		}
@@ -27,7 +27,7 @@ func Layers(ctx context.Context, disk *ext4.FS, made Made, p api.Progress) (Repo
 	if err := m.addFiles(made.Added); err != nil {
 		return Report{}, err
 	}
-	p.Say("disk", "reading the disk")
+	p.Say(api.PhaseVerify, "reading the disk")
 	got, err := readDisk(ctx, disk)
 	if err != nil {
 		return Report{}, err
@@ -74,11 +74,11 @@ func (r *report) contents(ctx context.Context, disk *ext4.FS, layers []Layer, pa
 			wanted[i][one.want.entry] = append(wanted[i][one.want.entry], one)
 		}
 	}
+	p.Say(api.PhaseVerify, fmt.Sprintf("comparing the contents of %d files", len(pairs)))
 	for i, l := range layers {
 		if wanted[i] == nil {
 			continue
 		}
-		p.Say("contents", fmt.Sprintf("comparing the contents in layer %d of %d", i+1, len(layers)))
 		err := eachEntry(ctx, l, p, func(n int, _ *tar.Header, content io.Reader) error {
 			if len(wanted[i][n]) == 0 {
 				return nil

@@ -184,9 +184,15 @@ func checkArchive(t *testing.T, b []byte, was *ext4.FS, want api.Image) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		content, err := io.ReadAll(r)
 		path := filepath.Join(dir, h.Name)
-		if err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644)); err != nil {
+		if h.Typeflag == tar.TypeDir {
+			err = os.Mkdir(path, 0o755)
+		} else {
+			var content []byte
+			content, err = io.ReadAll(r)
+			err = errors.Join(err, os.WriteFile(path, content, 0o644))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -289,8 +295,14 @@ func TestWithout(t *testing.T) {
 	sum := sha256.Sum256([]byte("agent"))
 	agent := hex.EncodeToString(sum[:])
 	s := export.Source{Disk: disk(t, b.Bytes()), Image: api.Image{Source: api.Source{Created: created}}, Without: []api.AddedFile{
-		{Path: "/made/for/us/agent", SHA256: agent}, {Path: "/way/agent", SHA256: agent}, {Path: "/way/unit", Link: "../unit"}, {Path: "/theirs/edited", SHA256: agent},
-		{Path: "/theirs/moved", Link: "../unit"}, {Path: "/theirs/typed", SHA256: agent}, {Path: "/gone/agent", SHA256: agent}, {Path: "/full/agent", SHA256: agent},
+		{Path: "/made/for/us/agent", SHA256: agent},
+		{Path: "/way/agent", SHA256: agent},
+		{Path: "/way/unit", Link: "../unit"},
+		{Path: "/theirs/edited", SHA256: agent},
+		{Path: "/theirs/moved", Link: "../unit"},
+		{Path: "/theirs/typed", SHA256: agent},
+		{Path: "/gone/agent", SHA256: agent},
+		{Path: "/full/agent", SHA256: agent},
 	}}
 	list := func() string {
 		var out bytes.Buffer

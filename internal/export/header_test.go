@@ -5,19 +5,25 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// The header of a layer is written last, into the block that was left for it.
-func TestHeaderIsOneBlock(t *testing.T) {
+// The head of an archive is written last, into the blocks that were left for it.
+func TestHeadFits(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{0, 8<<30 - 1, 8 << 30, 1 << 50} {
-		var b bytes.Buffer
-		name := "blobs/sha256/" + strings.Repeat("f", 64)
-		if err := tar.NewWriter(&b).WriteHeader(header(name, size)); err != nil || b.Len() != tarBlock {
-			t.Errorf("size %d: %d bytes, %v; want %d", size, b.Len(), err, tarBlock)
+		d := v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("f", 64)}, Size: size}
+		b, err := head(d)
+		if err != nil || len(b) != headSize {
+			t.Errorf("size %d: %d bytes, %v; want %d", size, len(b), err, headSize)
 		}
-		if h, err := tar.NewReader(&b).Next(); err != nil || h.Size != size || h.Name != name {
-			t.Errorf("size %d: read %+v, %v", size, h, err)
+		r := tar.NewReader(bytes.NewReader(b))
+		for _, want := range []string{"blobs/", "blobs/sha256/", "blobs/sha256/" + d.Digest.Hex} {
+			h, err := r.Next()
+			if err != nil || h.Name != want || h.Typeflag == tar.TypeReg && h.Size != size {
+				t.Errorf("size %d: read %+v, %v; want %s", size, h, err, want)
+			}
 		}
 	}
 }

@@ -23,13 +23,16 @@ import (
 )
 
 // An archive is written in one pass into a file: the layer, whose name is its
-// digest, comes first, and the header of the tar before it last.
+// digest, comes first, and the head of the tar before it last.
 type archive struct {
 	f   io.WriteSeeker
 	out *tar.Writer // behind the layer
 }
 
-const tarBlock = 512 // bytes
+const (
+	tarBlock = 512          // bytes
+	headSize = 3 * tarBlock // of two directories, and the layer's header
+)
 
 // tagAnnotation is what index.json says an image is called (image-spec
 // annotations.md).
@@ -70,7 +73,7 @@ func OCI(ctx context.Context, f io.WriteSeeker, s Source, tag string, p api.Prog
 
 // layer writes the tree as a gzip layer, with room for its header before it.
 func (a *archive) layer(ctx context.Context, s Source, p api.Progress) (d v1.Descriptor, diffID v1.Hash, err error) {
-	if _, err := a.f.Seek(tarBlock, io.SeekStart); err != nil {
+	if _, err := a.f.Seek(headSize, io.SeekStart); err != nil {
 		return d, diffID, err
 	}
 	stored, inflated := sha256.New(), sha256.New()
@@ -84,25 +87,38 @@ func (a *archive) layer(ctx context.Context, s Source, p api.Progress) (d v1.Des
 	if err != nil {
 		return d, diffID, err
 	}
-	d = v1.Descriptor{MediaType: types.OCILayer, Digest: digest(stored), Size: end - tarBlock}
+	d = v1.Descriptor{MediaType: types.OCILayer, Digest: digest(stored), Size: end - headSize}
 	if _, err := a.f.Write(make([]byte, -end&(tarBlock-1))); err != nil {
 		return d, diffID, err
-	}
-	var head bytes.Buffer
-	if err := tar.NewWriter(&head).WriteHeader(header(blobPath(d.Digest), d.Size)); err != nil {
-		return d, diffID, err
-	}
-	if head.Len() != tarBlock {
-		return d, diffID, fmt.Errorf("header of a layer of %d bytes does not fit", d.Size)
 	}
 	if _, err := a.f.Seek(0, io.SeekStart); err != nil {
 		return d, diffID, err
 	}
-	if _, err := a.f.Write(head.Bytes()); err != nil {
+	b, err := head(d)
+	if err != nil {
+		return d, diffID, err
+	}
+	if _, err := a.f.Write(b); err != nil {
 		return d, diffID, err
 	}
 	_, err = a.f.Seek(0, io.SeekEnd)
 	return d, digest(inflated), err
+}
+
+// head is what the tar begins with. Directories that are not in an archive are a
+// problem for skopeo when its user is not root.
+func head(layer v1.Descriptor) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := errors.Join(
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "blobs/", Mode: 0o755, Format: tar.FormatGNU}),
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "blobs/sha256/", Mode: 0o755, Format: tar.FormatGNU}),
+		w.WriteHeader(header(blobPath(layer.Digest), layer.Size)),
+	)
+	if err == nil && b.Len() != headSize {
+		err = fmt.Errorf("header of a layer of %d bytes does not fit", layer.Size)
+	}
+	return b.Bytes(), err
 }
 
 func (a *archive) blob(kind types.MediaType, content []byte) (v1.Descriptor, error) {
