@@ -138,9 +138,15 @@ func TestRoundTrip(t *testing.T) {
 		Process: api.Process{Cmd: []string{"/bin/sh"}, Env: []string{"A=b"}},
 	}
 	var packed, again bytes.Buffer
-	made, err := Pack(t.Context(), &packed, rootfs, give, nil)
+	counted := map[string]api.Event{}
+	made, err := Pack(t.Context(), &packed, rootfs, give, func(e api.Event) { counted[e.Phase] = e })
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, phase := range []string{api.PhaseHash, api.PhasePack} {
+		if e := counted[phase]; e.Done != e.Total || e.Total == 0 || e.Total >= diskSize {
+			t.Errorf("%s: counted %d of %d bytes, want all but the holes in %d", phase, e.Done, e.Total, diskSize)
+		}
 	}
 	want := give
 	want.Version, want.AgentVersion = Version, "sha256:"+hexSum([]byte(agent))
@@ -512,7 +518,14 @@ func TestSparseReader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		data, err := r.allData()
+		if err != nil {
+			t.Fatal(err)
+		}
 		got, err := io.ReadAll(r)
+		if r.read != data {
+			t.Errorf("file %d: %d bytes of data were read, and there are %d", i, r.read, data)
+		}
 		if err != nil || !bytes.Equal(got, content(t, f)) {
 			t.Errorf("file %d: got %d bytes, %v; want the %d of the file", i, len(got), err, len(content(t, f)))
 		}

@@ -118,11 +118,16 @@ type pass struct {
 	phase    string
 	progress api.Progress
 	reported time.Time
+	total    int64 // bytes of data, without the holes
 }
 
 func newPass(ctx context.Context, f *os.File, phase string, p api.Progress) (*pass, error) {
 	r, err := newSparseReader(f)
-	return &pass{ctx: ctx, r: r, phase: phase, progress: p, reported: time.Now()}, err
+	if err != nil {
+		return nil, err
+	}
+	total, err := r.allData()
+	return &pass{ctx: ctx, r: r, phase: phase, progress: p, total: total}, err
 }
 
 // copyTo copies the file to w and says what it was.
@@ -140,7 +145,7 @@ func (p *pass) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	if now := time.Now(); now.Sub(p.reported) >= 200*time.Millisecond || errors.Is(err, io.EOF) {
 		p.reported = now
-		p.progress.Count(p.phase, "", p.r.at, p.r.size)
+		p.progress.Count(p.phase, "", p.r.read, p.total)
 	}
 	return n, err
 }

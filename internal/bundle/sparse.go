@@ -70,6 +70,7 @@ type sparseReader struct {
 	at, size int64
 	data     int64 // at < data: a hole until there
 	hole     int64 // data up to there
+	read     int64 // of the data, how much was returned
 }
 
 func newSparseReader(f *os.File) (*sparseReader, error) {
@@ -97,7 +98,7 @@ func (r *sparseReader) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := r.f.ReadAt(p[:min(int64(len(p)), r.hole-r.at)], r.at)
-	r.at += int64(n)
+	r.at, r.read = r.at+int64(n), r.read+int64(n)
 	if n > 0 {
 		return n, nil
 	}
@@ -105,6 +106,19 @@ func (r *sparseReader) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return 0, err
+}
+
+// allData returns how much data there is, before anything is read.
+func (r *sparseReader) allData() (total int64, err error) {
+	scan := sparseReader{f: r.f, size: r.size}
+	for scan.at < scan.size {
+		if err := scan.find(); err != nil {
+			return 0, err
+		}
+		total += scan.hole - scan.data
+		scan.at = scan.hole
+	}
+	return total, nil
 }
 
 // find looks for the next data and its end (lseek(2), SEEK_DATA). Where the file

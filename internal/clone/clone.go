@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,6 +65,11 @@ const copyChunk = 32 << 20
 // sparseCopy copies size bytes of in to the empty file out, but not its holes,
 // and returns how many bytes that were.
 func sparseCopy(ctx context.Context, out, in *os.File, size int64, p api.Progress) (copied int64, err error) {
+	total, err := dataIn(in, size)
+	if err != nil {
+		return 0, err
+	}
+	var told time.Time
 	for at := int64(0); at < size; {
 		start, end, err := nextData(in, at, size)
 		if err != nil {
@@ -78,11 +84,29 @@ func sparseCopy(ctx context.Context, out, in *os.File, size int64, p api.Progres
 				return copied, err
 			}
 			start, copied = start+n, copied+n
-			p.Count(api.PhaseCopy, "", start, size)
+			if now := time.Now(); copied == total || now.Sub(told) >= progressPeriod {
+				told = now
+				p.Count(api.PhaseCopy, "", copied, total)
+			}
 		}
 		at = end
 	}
 	return copied, nil
+}
+
+// progressPeriod is the least time between two reports.
+const progressPeriod = 200 * time.Millisecond
+
+// dataIn returns how many of the file's first size bytes are in no hole.
+func dataIn(f *os.File, size int64) (total int64, err error) {
+	for at := int64(0); at < size; {
+		start, end, err := nextData(f, at, size)
+		if err != nil {
+			return 0, err
+		}
+		total, at = total+end-start, end
+	}
+	return total, nil
 }
 
 // nextData returns the first stretch of data at or after at; an empty one at

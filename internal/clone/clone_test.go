@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"banger/internal/api"
 )
 
 func TestSparseCopy(t *testing.T) {
@@ -42,7 +44,8 @@ func TestSparseCopy(t *testing.T) {
 				}
 				data += d[1]
 			}
-			copied, err := sparseCopy(t.Context(), out, in, c.size, nil)
+			var last api.Event
+			copied, err := sparseCopy(t.Context(), out, in, c.size, func(e api.Event) { last = e })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,6 +58,9 @@ func TestSparseCopy(t *testing.T) {
 			}
 			if copied < data || copied > data+2*4096 {
 				t.Errorf("copied %d bytes, want the %d of data", copied, data)
+			}
+			if last.Done != copied || last.Total != copied {
+				t.Errorf("counted %d of %d bytes, want all %d", last.Done, last.Total, copied)
 			}
 			if b, want := blocks(t, out), blocks(t, in); b > want+16 {
 				t.Errorf("copy has %d blocks of 512 bytes, the original %d", b, want)

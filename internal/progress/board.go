@@ -106,8 +106,8 @@ func (b *board) active() []key {
 // status is what can be said in one line, of a call or of a part of it.
 type status struct {
 	what        string
-	done, total int64 // total 0: it is not counted
-	rate        float64
+	done, total int64   // total 0: it is not counted
+	rate        float64 // bytes per second, or unknown
 	percent     int
 	left        time.Duration // 0: cannot be said
 	lasted      time.Duration // of what is not counted
@@ -159,6 +159,9 @@ func (b *board) status(now time.Time) status {
 // rateWindow is how far back a rate looks.
 const rateWindow = 5 * time.Second
 
+// unknown is the rate of what has only begun.
+const unknown = -1
+
 // rate is how fast a count has grown of late.
 type rate struct {
 	marks []mark // oldest first; the first one may be older than the window
@@ -176,20 +179,17 @@ func (r *rate) add(at time.Time, done int64) {
 	}
 }
 
-// perSecond returns the bytes per second; 0 before there is anything to go by,
-// and when nothing has moved for the whole window.
+// perSecond returns the bytes per second, or unknown; 0 is a rate as well, of what
+// has not moved for the whole window.
 func (r *rate) perSecond(now time.Time) float64 {
 	marks := r.marks
 	for len(marks) > 1 && now.Sub(marks[1].at) >= rateWindow {
 		marks = marks[1:]
 	}
-	if len(marks) == 0 {
-		return 0
-	}
 	first, last := marks[0], marks[len(marks)-1]
-	took := now.Sub(first.at).Seconds()
-	if took < 0.25 {
-		return 0
+	took := now.Sub(first.at)
+	if took < 250*time.Millisecond || len(marks) == 1 && took < rateWindow {
+		return unknown
 	}
-	return float64(last.done-first.done) / took
+	return float64(last.done-first.done) / took.Seconds()
 }

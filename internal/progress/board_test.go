@@ -25,8 +25,10 @@ func TestRateAndTimeLeft(t *testing.T) {
 		rate float64 // MiB per second
 		left time.Duration
 	}{
-		{"nothing yet", []int64{0}, 0, 0, 0},
-		{"too soon to tell", []int64{0}, 100 * time.Millisecond, 0, 0},
+		{"nothing yet", []int64{0}, 0, unknown, 0},
+		{"too soon to tell", []int64{0, 10}, -800 * time.Millisecond, unknown, 0},
+		{"one word", []int64{10}, 4 * time.Second, unknown, 0},
+		{"one word long ago", []int64{10}, 5 * time.Second, 0, 0},
 		{"steady", []int64{0, 10, 20, 30}, 0, 10, 7 * time.Second},
 		{"begun by an earlier try", []int64{50, 60, 70}, 0, 10, 3 * time.Second},
 		{"faster now: the window is 5 s", []int64{0, 1, 2, 12, 22, 32, 42, 52}, 0, 10, 4800 * time.Millisecond},
@@ -47,7 +49,11 @@ func TestRateAndTimeLeft(t *testing.T) {
 		}
 		now = now.Add(row.then)
 		s := c.status("copy", now)
-		if got := s.rate / mib; got != row.rate || s.left.Round(100*time.Millisecond) != row.left {
+		got := s.rate
+		if got != unknown {
+			got /= mib
+		}
+		if got != row.rate || s.left.Round(100*time.Millisecond) != row.left {
 			t.Errorf("%s: got %v MiB/s and %v left, want %v and %v", row.what, got, s.left, row.rate, row.left)
 		}
 	}
@@ -102,7 +108,7 @@ func TestStatus(t *testing.T) {
 		{
 			"a layer that is converted while it comes",
 			[]api.Event{count1("convert", "a", 1, 10), count1("fetch", "a", 5, 10)},
-			"fetch: 50%, 5.0MiB of 10.0MiB, 0.0B/s", "fetch a",
+			"fetch: 50%, 5.0MiB of 10.0MiB", "fetch a",
 		},
 		{
 			"another phase after the total",

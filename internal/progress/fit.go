@@ -34,7 +34,11 @@ func (s status) fit(width int, name string) string {
 		return runewidth.Truncate(strings.Join(strings.Fields(head), " "), width, "…")
 	}
 	bytes := fmt.Sprintf("  %17s", size(s.done)+"/"+size(s.total))
-	rate := fmt.Sprintf("  %11s", size(int64(s.rate))+"/s")
+	rate := "-"
+	if s.rate != unknown {
+		rate = size(int64(s.rate)) + "/s"
+	}
+	rate = fmt.Sprintf("  %11s", rate)
 	if rest >= len(bytes)+len(rate) {
 		bytes += rate
 	}
@@ -65,7 +69,10 @@ func (s status) line() string {
 	if s.total == 0 {
 		return fmt.Sprintf("%s (%v)", oneLine(s.what), s.lasted.Round(time.Second))
 	}
-	line := fmt.Sprintf("%s: %d%%, %s of %s, %s/s", s.what, s.percent, size(s.done), size(s.total), size(int64(s.rate)))
+	line := fmt.Sprintf("%s: %d%%, %s of %s", s.what, s.percent, size(s.done), size(s.total))
+	if s.rate != unknown {
+		line += ", " + size(int64(s.rate)) + "/s"
+	}
 	if s.left > 0 {
 		line += ", " + duration(s.left) + " left"
 	}

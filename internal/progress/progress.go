@@ -88,7 +88,7 @@ func (d *Display) Event(e api.Event) {
 		line := Line{Event: e}
 		if c != nil {
 			perSecond := c.rate.perSecond(now)
-			line.Rate, line.ETA = int64(perSecond), c.left(perSecond)
+			line.Rate, line.ETA = max(0, int64(perSecond)), c.left(perSecond)
 		}
 		_ = json.NewEncoder(d.w).Encode(line) // to standard error: there is nobody to tell
 	case e.Warning:
