@@ -40,6 +40,9 @@ func (b *published) unpack(ctx context.Context, path string, img *api.Image, p a
 	if err != nil {
 		return err
 	}
+	if err := room(filepath.Dir(path), l); err != nil {
+		return err
+	}
 	if p, err = sumUp([]oci.Layer{l}, p); err != nil {
 		return err
 	}

@@ -46,6 +46,9 @@ func ConvertFile(ctx context.Context, src *oci.Image, path string, o Options, p 
 	if _, err := os.Lstat(path); err == nil && !o.Force {
 		return disk, api.Hint(fmt.Errorf("write %s: %w", path, api.ErrExists), "use --force to replace it")
 	}
+	if err := room(filepath.Dir(path), src.Layers...); err != nil {
+		return disk, explain(err, filepath.Dir(path))
+	}
 	tmp := fmt.Sprintf("%s.%s.tmp", path, newID())
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

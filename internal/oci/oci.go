@@ -177,28 +177,31 @@ func (l Layer) Cached() (int64, error) {
 	return l.Size - missing, err
 }
 
-// reserve fails at once when the disk has no room for what is missing.
-func reserve(layers []Layer) error {
-	var c cache
-	missing := make(map[string]int64)
+// Missing returns how many bytes of the layers are still to be downloaded, and the
+// directory that they go to.
+func Missing(layers []Layer) (need int64, dir string, err error) {
+	missing := make(map[string]int64) // a layer may occur twice
 	for _, l := range layers {
 		b, ok := l.blob.(*cachedBlob)
 		if !ok {
 			continue
 		}
-		c = b.cache
-		n, err := c.missing(b.desc, b.partSize)
-		if err != nil {
-			return err
+		dir = b.cache.dir
+		if missing[l.Digest], err = b.cache.missing(b.desc, b.partSize); err != nil {
+			return 0, dir, err
 		}
-		missing[l.Digest] = n
 	}
-	var need int64
 	for _, n := range missing {
 		need += n
 	}
-	if need == 0 {
-		return nil
+	return need, dir, nil
+}
+
+// reserve fails at once when the disk has no room for what is missing.
+func reserve(layers []Layer) error {
+	need, dir, err := Missing(layers)
+	if need == 0 || err != nil {
+		return err
 	}
-	return c.reserve(need)
+	return cache{dir: dir}.reserve(need)
 }

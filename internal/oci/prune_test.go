@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -247,5 +248,36 @@ func TestCacheUsage(t *testing.T) {
 	o.CacheBytes = -1
 	if got, err := CacheUsage(o); err != nil || got.LimitBytes != 0 {
 		t.Errorf("without a limit: got %d, %v; want 0", got.LimitBytes, err)
+	}
+}
+
+// Somebody who has found a blob just when it goes learns that it is gone.
+func TestUseOfRemoved(t *testing.T) {
+	t.Parallel()
+	_, c := fillCache(t, blobName("a"))
+	f, err := os.Open(c.path(blobOf("a", 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := c.use(f); err != nil {
+		t.Errorf("while it is there: %v", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.use(f); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("removed: got %v, want ErrNotExist", err)
+	}
+	// Nor is the time of what has taken its name changed.
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := errors.Join(os.WriteFile(f.Name(), nil, 0o600), os.Chtimes(f.Name(), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.use(f); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("replaced: got %v, want ErrNotExist", err)
+	}
+	if fi, err := os.Stat(f.Name()); err != nil || !fi.ModTime().Equal(old) {
+		t.Errorf("the other's time is %v, %v; want %v", fi.ModTime(), err, old)
 	}
 }
