@@ -140,8 +140,7 @@ func (c *cli) catalogShow() *cobra.Command {
 }
 
 func (c *cli) catalogSources() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "sources",
 		Short: "List the catalogs",
 		Long: `List the catalogs, in the order in which names are looked up. A catalog of yours
@@ -150,23 +149,9 @@ is a file, catalogs/<name>.toml, in the configuration directory:
   source = "https://example.org/catalog.json"   or a path, or oci:registry/repository:tag
   key = "RW..."                                 minisign key that must have signed it` + exitHelp,
 		Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var all []api.Catalog
-			if err := conn.Call(cmd.Context(), "catalog.sources", nil, &all); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, all)
-			}
-			return c.printCatalogs(all)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
-	return cmd
+	}, "catalog.sources", nothing, func(all []api.Catalog) error {
+		return c.printCatalogs(all)
+	})
 }
 
 func (c *cli) printCatalogs(all []api.Catalog) error {

@@ -13,45 +13,30 @@ func (c *cli) imageCache() *cobra.Command {
 }
 
 func (c *cli) cacheShow() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "show",
 		Short: "Show what is in the cache of downloads",
 		Long: `Show the cache of downloads: layers and other blobs, whole and begun, and when one was
 used last. After each pull the blobs go that were not used for the longest time, while
 there is more than the limit; max_bytes in [cache] of config.toml sets it.` + exitHelp,
 		Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var cache api.Cache
-			if err := conn.Call(cmd.Context(), "cache.show", nil, &cache); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, cache)
-			}
-			limit := "none"
-			if cache.LimitBytes > 0 {
-				limit = size(cache.LimitBytes)
-			}
-			fields := [][2]string{
-				{"path", cache.Path},
-				{"blobs", fmt.Sprintf("%d, %s", cache.Blobs, size(cache.BlobBytes))},
-				{"partial", fmt.Sprintf("%d, %s", cache.Partials, size(cache.PartialBytes))},
-				{"limit", limit},
-			}
-			if cache.Blobs+cache.Partials > 0 {
-				fields = append(fields, [2]string{"oldest use", age(cache.OldestUse)}, [2]string{"newest use", age(cache.NewestUse)})
-			}
-			c.fields(fields)
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
-	return cmd
+	}, "cache.show", nothing, func(cache api.Cache) error {
+		limit := "none"
+		if cache.LimitBytes > 0 {
+			limit = size(cache.LimitBytes)
+		}
+		fields := [][2]string{
+			{"path", cache.Path},
+			{"blobs", fmt.Sprintf("%d, %s", cache.Blobs, size(cache.BlobBytes))},
+			{"partial", fmt.Sprintf("%d, %s", cache.Partials, size(cache.PartialBytes))},
+			{"limit", limit},
+		}
+		if cache.Blobs+cache.Partials > 0 {
+			fields = append(fields, [2]string{"oldest use", age(cache.OldestUse)}, [2]string{"newest use", age(cache.NewestUse)})
+		}
+		c.fields(fields)
+		return nil
+	})
 }
 
 func (c *cli) cachePrune() *cobra.Command {

@@ -162,16 +162,16 @@ func (l *lister) path(arg string) error {
 	if info.IsDir() {
 		return l.dir(at)
 	}
-	return l.add("/", []fs.FileInfo{named{info, path.Join("/", at)}})
+	return l.add("/", []fs.FileInfo{byPath{info, path.Join("/", at)}})
 }
 
-// named is a file by the path that the user asked for.
-type named struct {
+// byPath is a file by the path that the user asked for.
+type byPath struct {
 	fs.FileInfo
 	path string
 }
 
-func (n named) Name() string { return n.path }
+func (n byPath) Name() string { return n.path }
 
 type lister struct {
 	disk *disk

@@ -13,40 +13,25 @@ import (
 )
 
 func (c *cli) imageList() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "list",
 		Short: "List images",
 		Long: `List images, a line for each name. SIZE is that of the disk as a VM sees it, ON DISK
 what it takes here.` + exitHelp,
 		Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
+	}, "image.list", nothing, func(images []api.Image) error {
+		var rows [][]string
+		for _, img := range images {
+			names := img.Names
+			if len(names) == 0 {
+				names = []string{""}
 			}
-			var images []api.Image
-			if err := conn.Call(cmd.Context(), "image.list", nil, &images); err != nil {
-				return err
+			for _, name := range names {
+				rows = append(rows, []string{orNone(name), img.ID, orNone(img.Ref), orNone(img.KernelRef), size(img.SizeBytes), size(img.AllocatedBytes), age(img.CreatedAt)})
 			}
-			if asJSON {
-				return printJSON(c.stdout, images)
-			}
-			var rows [][]string
-			for _, img := range images {
-				names := img.Names
-				if len(names) == 0 {
-					names = []string{""}
-				}
-				for _, name := range names {
-					rows = append(rows, []string{orNone(name), img.ID, orNone(img.Ref), orNone(img.KernelRef), size(img.SizeBytes), size(img.AllocatedBytes), age(img.CreatedAt)})
-				}
-			}
-			return table(c.stdout, []string{"NAME", "ID", "REF", "KERNEL", "SIZE", "ON DISK", "CREATED"}, rows)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, an object for each image")
-	return cmd
+		}
+		return table(c.stdout, []string{"NAME", "ID", "REF", "KERNEL", "SIZE", "ON DISK", "CREATED"}, rows)
+	})
 }
 
 func orNone(s string) string {
@@ -57,31 +42,16 @@ func orNone(s string) string {
 }
 
 func (c *cli) imageShow() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "show <image>",
 		Short: "Show one image",
 		Long: `Show one image: what it was made from and how that was built, where it is, what it
 runs, what we added to it and what its conversion warned of.` + exitHelp,
 		Args: exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var img api.Image
-			if err := conn.Call(cmd.Context(), "image.show", api.Named{Name: args[0]}, &img); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, img)
-			}
-			c.showImage(img)
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
-	return cmd
+	}, "image.show", named, func(img api.Image) error {
+		c.showImage(img)
+		return nil
+	})
 }
 
 func (c *cli) showImage(img api.Image) {

@@ -82,89 +82,59 @@ disk that all VMs share.` + exitHelp,
 }
 
 func (c *cli) kernelList() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List kernels",
 		Long:    "List kernels; the default one is marked with a star." + exitHelp,
 		Args:    exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
+	}, "kernel.list", nothing, func(kernels []api.Kernel) error {
+		rows := make([][]string, len(kernels))
+		for i, k := range kernels {
+			modules := "no"
+			if k.ModulesDir != "" {
+				modules = filepath.Base(k.ModulesDir)
 			}
-			var kernels []api.Kernel
-			if err := conn.Call(cmd.Context(), "kernel.list", nil, &kernels); err != nil {
-				return err
+			name := k.Name
+			if k.Default {
+				name += " *"
 			}
-			if asJSON {
-				return printJSON(c.stdout, kernels)
-			}
-			rows := make([][]string, len(kernels))
-			for i, k := range kernels {
-				modules := "no"
-				if k.ModulesDir != "" {
-					modules = filepath.Base(k.ModulesDir)
-				}
-				name := k.Name
-				if k.Default {
-					name += " *"
-				}
-				rows[i] = []string{name, k.Release, k.Arch, modules, size(k.SizeBytes), age(k.CreatedAt), k.Source}
-			}
-			return table(c.stdout, []string{"NAME", "RELEASE", "ARCH", "MODULES", "SIZE", "CREATED", "SOURCE"}, rows)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
-	return cmd
+			rows[i] = []string{name, k.Release, k.Arch, modules, size(k.SizeBytes), age(k.CreatedAt), k.Source}
+		}
+		return table(c.stdout, []string{"NAME", "RELEASE", "ARCH", "MODULES", "SIZE", "CREATED", "SOURCE"}, rows)
+	})
 }
 
 func (c *cli) kernelShow() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "show <kernel>",
 		Short: "Show one kernel",
 		Long:  "Show one kernel: where it is from, its files and their sha256." + exitHelp,
 		Args:  exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var k api.Kernel
-			if err := conn.Call(cmd.Context(), "kernel.show", api.Named{Name: args[0]}, &k); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, k)
-			}
-			isDefault := ""
-			if k.Default {
-				isDefault = "yes"
-			}
-			c.fields([][2]string{
-				{"name", k.Name},
-				{"default", isDefault},
-				{"release", k.Release},
-				{"arch", k.Arch},
-				{"source", k.Source},
-				{"kernel", k.KernelPath},
-				{"initrd", k.InitrdPath},
-				{"modules", k.ModulesDir},
-				{"on disk", size(k.SizeBytes)},
-				{"created", age(k.CreatedAt)},
-			})
-			var files []string
-			for _, name := range slices.Sorted(maps.Keys(k.SHA256)) {
-				files = append(files, k.SHA256[name]+"  "+name)
-			}
-			section(c.stdout, "sha256", files)
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
-	return cmd
+	}, "kernel.show", named, func(k api.Kernel) error {
+		isDefault := ""
+		if k.Default {
+			isDefault = "yes"
+		}
+		c.fields([][2]string{
+			{"name", k.Name},
+			{"default", isDefault},
+			{"release", k.Release},
+			{"arch", k.Arch},
+			{"source", k.Source},
+			{"kernel", k.KernelPath},
+			{"initrd", k.InitrdPath},
+			{"modules", k.ModulesDir},
+			{"on disk", size(k.SizeBytes)},
+			{"created", age(k.CreatedAt)},
+		})
+		var files []string
+		for _, name := range slices.Sorted(maps.Keys(k.SHA256)) {
+			files = append(files, k.SHA256[name]+"  "+name)
+		}
+		section(c.stdout, "sha256", files)
+		return nil
+	})
 }
 
 func (c *cli) kernelDefault() *cobra.Command {

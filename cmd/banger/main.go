@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banger/internal/api"
 	"banger/internal/client"
 	"banger/internal/progress"
 )
@@ -160,6 +161,32 @@ func atLeastOne(cmd *cobra.Command, args []string) error {
 	}
 	return nil
 }
+
+// shows makes cmd one that prints the result of a call: print for a person, and
+// with --json what the API has.
+func shows[T any](c *cli, cmd *cobra.Command, verb string, request func(args []string) any, print func(T) error) *cobra.Command {
+	var asJSON bool
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		conn, err := c.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		var result T
+		if err := conn.Call(cmd.Context(), verb, request(args), &result); err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c.stdout, result)
+		}
+		return print(result)
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, as the API has it")
+	return cmd
+}
+
+// Requests of verbs that shows calls.
+func nothing([]string) any    { return nil }
+func named(args []string) any { return api.Named{Name: args[0]} }
 
 // each does one thing to all that are named, prints the name of each that it
 // was done to, and goes on after an error. doing is what it does, such as

@@ -15,87 +15,57 @@ func (c *cli) vm() *cobra.Command {
 }
 
 func (c *cli) vmList() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls", "ps"},
 		Short:   "List VMs",
 		Long:    "List VMs, those that do not run included." + exitHelp,
 		Args:    exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
+	}, "vm.list", nothing, func(vms []api.VM) error {
+		rows := make([][]string, len(vms))
+		for i, vm := range vms {
+			rows[i] = []string{
+				vm.Name, vm.ID, orNone(vm.ImageName), string(vm.State), orNone(vm.Accel), strconv.Itoa(vm.CPUs),
+				size(int64(vm.MemoryMiB) << 20), size(vm.DiskBytes), age(vm.CreatedAt),
 			}
-			var vms []api.VM
-			if err := conn.Call(cmd.Context(), "vm.list", nil, &vms); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, vms)
-			}
-			rows := make([][]string, len(vms))
-			for i, vm := range vms {
-				rows[i] = []string{
-					vm.Name, vm.ID, orNone(vm.ImageName), string(vm.State), orNone(vm.Accel), strconv.Itoa(vm.CPUs),
-					size(int64(vm.MemoryMiB) << 20), size(vm.DiskBytes), age(vm.CreatedAt),
-				}
-			}
-			return table(c.stdout, []string{"NAME", "ID", "IMAGE", "STATE", "ACCEL", "CPUS", "MEMORY", "DISK", "CREATED"}, rows)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
-	return cmd
+		}
+		return table(c.stdout, []string{"NAME", "ID", "IMAGE", "STATE", "ACCEL", "CPUS", "MEMORY", "DISK", "CREATED"}, rows)
+	})
 }
 
 func (c *cli) vmShow() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return shows(c, &cobra.Command{
 		Use:   "show <vm>",
 		Short: "Show one VM",
 		Long:  "Show one VM; of one that failed, why, with the end of its console." + exitHelp,
 		Args:  exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			conn, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var vm api.VM
-			if err := conn.Call(cmd.Context(), "vm.show", api.Named{Name: args[0]}, &vm); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.stdout, vm)
-			}
-			exit := ""
-			if vm.ExitStatus != nil {
-				exit = strconv.Itoa(*vm.ExitStatus)
-			}
-			pid := ""
-			if vm.PID != 0 {
-				pid = strconv.Itoa(vm.PID)
-			}
-			c.fields([][2]string{
-				{"name", vm.Name},
-				{"id", vm.ID},
-				{"image", vm.ImageName + " " + vm.ImageID},
-				{"state", string(vm.State)},
-				{"reason", vm.Reason},
-				{"exit status", exit},
-				{"accel", vm.Accel},
-				{"init", vm.Init},
-				{"cpus", strconv.Itoa(vm.CPUs)},
-				{"memory", size(int64(vm.MemoryMiB) << 20)},
-				{"disk", size(vm.DiskBytes)},
-				{"directory", vm.Dir},
-				{"pid", pid},
-				{"created", age(vm.CreatedAt)},
-			})
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
-	return cmd
+	}, "vm.show", named, func(vm api.VM) error {
+		exit := ""
+		if vm.ExitStatus != nil {
+			exit = strconv.Itoa(*vm.ExitStatus)
+		}
+		pid := ""
+		if vm.PID != 0 {
+			pid = strconv.Itoa(vm.PID)
+		}
+		c.fields([][2]string{
+			{"name", vm.Name},
+			{"id", vm.ID},
+			{"image", vm.ImageName + " " + vm.ImageID},
+			{"state", string(vm.State)},
+			{"reason", vm.Reason},
+			{"exit status", exit},
+			{"accel", vm.Accel},
+			{"init", vm.Init},
+			{"cpus", strconv.Itoa(vm.CPUs)},
+			{"memory", size(int64(vm.MemoryMiB) << 20)},
+			{"disk", size(vm.DiskBytes)},
+			{"directory", vm.Dir},
+			{"pid", pid},
+			{"created", age(vm.CreatedAt)},
+		})
+		return nil
+	})
 }
 
 func (c *cli) vmStart() *cobra.Command {
