@@ -31,6 +31,13 @@ var rulesOfAttributes = []rule{
 				layers: layers{{raw(`f 644 "" @4000000000:65536, in base 256`, block(tar.TypeReg, "f", 0, at(108, "\x80\x00\x00\x00\xee\x6b\x28\x00\x80\x00\x00\x00\x00\x01\x00\x00")))}},
 				want:   `f 644 "" @4000000000:65536`,
 			},
+			{
+				name:   "owner_of_all_ones",
+				layers: layers{{file("f", "").owner(1<<32-1, 1<<32-1)}},
+				want:   `f 644 "" @4294967295:4294967295`,
+				umoci:  `f 644 ""`,
+				why:    "to chown, -1 means to leave the owner",
+			},
 		},
 	},
 	{

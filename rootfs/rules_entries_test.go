@@ -49,6 +49,12 @@ var rulesOfEntries = []rule{
 				want: `a char 1:3 660
 					b fifo 600`,
 			},
+			{
+				name:   "directory_by_another_spelling",
+				layers: layers{{dir("d"), file("d/f", "x")}, {newEntry(tar.TypeDir, "./d/.", 0o700), newEntry(tar.TypeDir, "d/../d//", 0o711)}},
+				want: `d/ 711
+		d/f 644 "x"`,
+			},
 		},
 	},
 	{

@@ -99,6 +99,26 @@ var rulesOfLinks = []rule{
 		g 644 ""
 		l = f`,
 			},
+			{
+				name:   "hard_link_to_itself_in_its_layer",
+				layers: layers{{file("f", "x"), link("f", "./f"), link("g", "f"), link("g", "g")}},
+				want: `f 644 "x" links=2
+		g = f`,
+				umoci: "error",
+				why:   "it removes the file first",
+			},
+			{
+				name:   "hard_link_to_a_file_with_a_slash",
+				layers: layers{{file("f", "x"), link("l", "f/")}},
+				want: `f 644 "x" links=2
+		l = f`,
+			},
+			{
+				name:   "hard_link_in_a_third_layer",
+				layers: layers{{file("f", "x")}, {link("l", "f")}, {hide(".wh.f"), link("m", "l")}},
+				want: `l 644 "x" links=2
+		m = l`,
+			},
 		},
 	},
 	{

@@ -168,6 +168,11 @@ var rulesOfWhiteouts = []rule{
 		a.wh.b 644 "3"
 		wh.c 644 "4"`,
 			},
+			{
+				name:   "whiteout_twice",
+				layers: layers{{file("f", "old"), file("g", "g")}, {hide(".wh.f"), file("f", "new"), hide(".wh.f")}, {hide(".wh.f"), hide(".wh.f")}},
+				want:   `g 644 "g"`,
+			},
 		},
 	},
 	{
