@@ -67,6 +67,8 @@ func (s *Store) pull(ctx context.Context, req api.ImagePull, from origin, p api.
 	if err := from.find(ctx, stage.dir, &img, p); err != nil {
 		return img, err
 	}
+	t.add(img.Phases)
+	img.Phases = nil
 	t.mark("resolve")
 	if known && upToDate(old, img, req) {
 		p.Note("image", fmt.Sprintf("%s is up to date", name))

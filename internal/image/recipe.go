@@ -41,9 +41,12 @@ func (r *recipe) find(ctx context.Context, dir string, img *api.Image, p api.Pro
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
+	t := newTimeline()
 	if err := makeTar(ctx, r.entry, dir, tar, p); err != nil {
 		return api.Hint(err, "or take one from a registry: banger image pull docker.io/library/"+r.entry.Distro)
 	}
+	t.mark("recipe")
+	img.Phases = t.phases
 	var err error
 	if r.ref, err = oci.Normalize("tar:" + tar); err != nil {
 		return err

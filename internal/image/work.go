@@ -138,7 +138,13 @@ func (t *timeline) mark(name string, parts ...api.Phase) {
 	}
 }
 
-// add takes over phases that another has measured since the last mark.
+// add takes over phases that another has measured since the last mark. What they
+// leave of the time is of the phase that comes next.
 func (t *timeline) add(phases []api.Phase) {
-	t.phases, t.last = append(t.phases, phases...), time.Now()
+	t.phases = append(t.phases, phases...)
+	for _, p := range phases {
+		if !p.Part {
+			t.last = t.last.Add(p.Duration)
+		}
+	}
 }

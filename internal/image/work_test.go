@@ -59,14 +59,15 @@ func TestTimeline(t *testing.T) {
 		time.Sleep(time.Second)
 		line.mark("one", waiting(time.Millisecond), waiting(0))
 		time.Sleep(time.Minute)
-		line.add([]api.Phase{{Name: "theirs", Duration: 59 * time.Second}})
+		line.add([]api.Phase{{Name: "theirs", Duration: 59 * time.Second}, {Name: "beside", Duration: time.Hour, Part: true}})
 		time.Sleep(2 * time.Second)
 		line.mark("two")
 		want := []api.Phase{
 			{Name: "one", Duration: time.Second},
 			{Name: "wait for the network", Duration: time.Millisecond, Part: true},
 			{Name: "theirs", Duration: 59 * time.Second},
-			{Name: "two", Duration: 2 * time.Second},
+			{Name: "beside", Duration: time.Hour, Part: true},
+			{Name: "two", Duration: 3 * time.Second},
 		}
 		if !slices.Equal(line.phases, want) {
 			t.Errorf("got %+v, want %+v", line.phases, want)
