@@ -12,10 +12,21 @@ func csum(seed uint32, b []byte) uint32 {
 	return ^crc32.Update(^seed, castagnoli, b)
 }
 
-func csum32(seed, v uint32) uint32 {
-	var b [4]byte
-	le.PutUint32(b[:], v)
-	return csum(seed, b[:])
+// csum32 adds four bytes. A slice of them would be on the heap, for each inode.
+func csum32(c, v uint32) uint32 {
+	for range 4 {
+		c = castagnoli[byte(c)^byte(v)] ^ c>>8
+		v >>= 8
+	}
+	return c
+}
+
+// csumZeros adds n zeros, where a checksum leaves itself out.
+func csumZeros(c uint32, n int) uint32 {
+	for range n {
+		c = castagnoli[byte(c)] ^ c>>8
+	}
+	return c
 }
 
 // inodeSeed begins the checksums of an inode and of the blocks it owns.
@@ -26,17 +37,16 @@ func inodeSeed(seed uint32, ino Ino, generation uint32) uint32 {
 // descCsum is bg_checksum of group g.
 func descCsum(seed uint32, g int64, desc []byte) uint16 {
 	c := csum(csum32(seed, uint32(g)), desc[:gdChecksum])
-	c = csum(c, []byte{0, 0})
+	c = csumZeros(c, 2)
 	return uint16(csum(c, desc[gdChecksum+2:]))
 }
 
 // inodeCsum is i_checksum. Its upper half exists if i_extra_isize covers it.
 func inodeCsum(iseed uint32, raw []byte) (sum uint32, wide bool) {
-	zero := []byte{0, 0}
-	c := csum(csum(iseed, raw[:inoChecksumLo]), zero)
+	c := csumZeros(csum(iseed, raw[:inoChecksumLo]), 2)
 	rest := raw[inoChecksumLo+2:]
 	if wide = len(raw) > inoBase && le.Uint16(raw[inoExtraIsize:]) >= inoChecksumHi+2-inoBase; wide {
-		c = csum(csum(c, raw[inoChecksumLo+2:inoChecksumHi]), zero)
+		c = csumZeros(csum(c, raw[inoChecksumLo+2:inoChecksumHi]), 2)
 		rest = raw[inoChecksumHi+2:]
 	}
 	return csum(c, rest), wide
@@ -44,8 +54,7 @@ func inodeCsum(iseed uint32, raw []byte) (sum uint32, wide bool) {
 
 // attrCsum is h_checksum of the attribute block at number block.
 func attrCsum(seed uint32, block int64, b []byte) uint32 {
-	var nr [8]byte
-	le.PutUint64(nr[:], uint64(block))
-	c := csum(csum(seed, nr[:]), b[:attrChecksum])
-	return csum(csum(c, []byte{0, 0, 0, 0}), b[attrChecksum+4:])
+	c := csum32(csum32(seed, uint32(block)), uint32(block>>32))
+	c = csumZeros(csum(c, b[:attrChecksum]), 4)
+	return csum(c, b[attrChecksum+4:])
 }

@@ -153,8 +153,7 @@ func putDXEntries(b []byte, at, limit int, entries []dxEnt) {
 // as zero.
 func dxCsum(iseed uint32, b []byte, at, limit, count int) uint32 {
 	tail := b[at+limit*dxEntry:]
-	c := csum(csum(iseed, b[:at+count*dxEntry]), tail[:4])
-	return csum(c, []byte{0, 0, 0, 0})
+	return csumZeros(csum(csum(iseed, b[:at+count*dxEntry]), tail[:4]), 4)
 }
 
 func sealDX(b []byte, iseed uint32, at, limit, count int) {
