@@ -147,6 +147,8 @@ func TestFit(t *testing.T) {
 	}{
 		{s, 100, "", "fetch         50%     [=================>-----------------]    21.0MiB/42.0MiB     3.5MiB/s      6s"},
 		{s, 80, "0123456789ab", "0123456789ab fetch    [=======>-------]    21.0MiB/42.0MiB     3.5MiB/s      6s"},
+		{status{what: "convert", done: 1 * mib, total: 10 * mib, rate: unknown, percent: 60}, 80, "", "convert       60%     [=========>-----]     1.0MiB/10.0MiB            -       -"},
+		{s, 70, "", "fetch         50%     [=========>--------]    21.0MiB/42.0MiB      6s"},
 		{s, 60, "", "fetch         50%     [====>---]    21.0MiB/42.0MiB      6s"},
 		{s, 40, "0123456789ab", "0123456789ab fetch    [===>---]      6s"},
 		{s, 30, "", "fetch         50%         6s"},

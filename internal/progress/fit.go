@@ -10,7 +10,7 @@ import (
 )
 
 // fit is a status as a line of at most so many columns; a name makes it one of
-// several. What matters least goes first: the bar, the rate, the bytes.
+// several. What matters least goes first: the rate, the bytes, the bar.
 func (s status) fit(width int, name string) string {
 	width-- // the last column makes some terminals go on to the next line
 	if width < 1 {
@@ -39,24 +39,26 @@ func (s status) fit(width int, name string) string {
 		rate = size(int64(s.rate)) + "/s"
 	}
 	rate = fmt.Sprintf("  %11s", rate)
-	if rest >= len(bytes)+len(rate) {
+	if rest >= len(bytes)+len(rate)+leastBar+2 {
 		bytes += rate
 	}
-	if rest >= len(bytes) {
+	if rest >= len(bytes)+leastBar+2 {
 		tail, rest = bytes+tail, rest-len(bytes)
 	}
-	return head + bar(min(rest-2, 40), s.done, s.total) + tail
+	return head + bar(min(rest-2, 40), s.percent) + tail
 }
+
+// leastBar is how many columns a bar has at least.
+const leastBar = 8
 
 // bar draws a bar of so many columns, with two before it; none when it is too
 // short to say anything.
-func bar(width int, done, total int64) string {
-	const least = 8
-	if width < least {
+func bar(width, percent int) string {
+	if width < leastBar {
 		return ""
 	}
 	inner := width - 2
-	full := int(float64(done) / float64(total) * float64(inner))
+	full := inner * percent / 100
 	tip := ""
 	if full < inner {
 		tip = ">"

@@ -93,6 +93,8 @@ func (d *Display) Event(e api.Event) {
 		_ = json.NewEncoder(d.w).Encode(line) // to standard error: there is nobody to tell
 	case e.Warning:
 		d.print("warning: "+e.Message, now)
+	case d.bars != nil && c != nil:
+		d.bars.update(d.board.active())
 	case d.mode == None || e.Message == "":
 	case d.mode == Plain || e.Note:
 		d.print(e.Message, now)
