@@ -14,6 +14,9 @@ func raw(note string, blocks ...[]byte) entry {
 	return entry{raw: bytes.Join(blocks, nil), note: note}
 }
 
+// nothing is a layer without even the end of an archive.
+var nothing = []entry{{note: "no bytes"}}
+
 // block is a header in the format of POSIX pax, "ustar Interchange Format". edits
 // change it before its checksum is made.
 func block(typeflag byte, name string, size int64, edits ...func(b []byte)) []byte {

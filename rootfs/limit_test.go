@@ -188,7 +188,7 @@ func TestTenMillionEntries(t *testing.T) {
 	if os.Getenv("BANGER_LONG") == "" {
 		t.Skip("BANGER_LONG is not set")
 	}
-	for _, attack := range attacks {
+	for _, attack := range attacks[:3] {
 		start := time.Now()
 		r := &endless{entry: attack.entry}
 		err := New(Options{}).Apply("", r, memory{})

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"strings"
 	"time"
 )
 
@@ -77,6 +78,29 @@ var rulesOfEntries = []rule{
 		rows: []row{
 			{name: "no_layers", layers: layers{}, umoci: "*", why: "it wants one"},
 			{name: "empty_layer", layers: layers{{}, {file("f", "")}, {}}, want: `f 644 ""`},
+			{name: "layer_of_no_bytes", layers: layers{{file("f", "")}, nothing, {file("g", "")}}, want: "f 644 \"\"\ng 644 \"\""},
+		},
+	},
+	{
+		name:   "Bytes after the end of the archive",
+		does:   "The archive ends with two blocks of zeros, or with the layer. What comes after counts for the digests and for nothing else.",
+		source: "POSIX pax, ustar Interchange Format",
+		rows: []row{
+			{
+				name:   "entries_after_the_end",
+				layers: layers{{file("f", "x"), raw("two blocks of zeros", make([]byte, 1024)), file("g", ""), hide(".wh.f")}},
+				want:   `f 644 "x"`,
+			},
+			{
+				name:   "junk_after_the_end",
+				layers: layers{{file("f", "x"), raw("two blocks of zeros, 10,000 bytes of junk", make([]byte, 1024), []byte(strings.Repeat("junk!", 2000)))}},
+				want:   `f 644 "x"`,
+			},
+			{
+				name:   "one_block_of_zeros",
+				layers: layers{{file("f", "x"), raw("a block of zeros", make([]byte, 512)), file("g", "")}},
+				err:    "invalid tar header",
+			},
 		},
 	},
 }

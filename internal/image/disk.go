@@ -167,7 +167,7 @@ func explain(err error, dir string) error {
 			dir, st.Bavail*uint64(st.Bsize)>>20))
 	}
 	if allow := allowing(err); allow != "" {
-		return api.Hint(err, "if you trust the image, allow it more: --limit "+allow)
+		return api.Hint(err, "if you trust the image, pull or convert it with --limit "+allow)
 	}
 	return err
 }
