@@ -38,9 +38,21 @@ func debugfs(t *testing.T, disk, commands string) {
 	}
 }
 
+// verify also sees that what is counted comes to its end.
 func (d *testDaemon) verify(name string) (v api.ImageVerified, err error) {
 	d.t.Helper()
-	err = d.Stream(d.t.Context(), "image.verify", api.ImageVerify{Name: name}, nil, &v)
+	var last api.Event
+	err = d.Stream(d.t.Context(), "image.verify", api.ImageVerify{Name: name}, func(e api.Event) {
+		if e.Phase == api.PhaseVerify && e.Total > 0 {
+			if e.Done < last.Done {
+				d.t.Errorf("the count goes back from %d to %d", last.Done, e.Done)
+			}
+			last = e
+		}
+	}, &v)
+	if err == nil && (last.Total == 0 || last.Done != last.Total) {
+		d.t.Errorf("the last count is %d of %d", last.Done, last.Total)
+	}
 	return v, err
 }
 

@@ -279,7 +279,7 @@ func TestWithout(t *testing.T) {
 	dir("made/for", 0o755)
 	dir("made", 0o755)
 	dir("theirs", 0o700)
-	link("way", "/theirs")
+	link("way", "/full/../theirs")
 	file("made/for/us/agent", "agent")
 	file("theirs/agent", "agent")
 	link("theirs/unit", "../unit")

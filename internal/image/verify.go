@@ -133,7 +133,7 @@ func layersOf(img api.Image) (oci.Ref, error) {
 		return none("it was made on this machine by the recipe "+rest+", whose archive is not kept", "")
 	case strings.HasPrefix(img.Ref, api.CatalogPrefix):
 		return none(fmt.Sprintf("it came as a bundle, which was held against its digest %s when it was pulled", img.Digest),
-			fmt.Sprintf("pull it once more under another name and compare the disks: banger image pull %s --name %s-again", rest, rest))
+			fmt.Sprintf("its bundle always gives the same disk: banger image pull %s --name %s-again, and cmp the files that image show calls rootfs", rest, rest))
 	}
 	return oci.Normalize(img.Ref)
 }
