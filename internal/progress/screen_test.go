@@ -200,6 +200,19 @@ func TestShortCallHasNoBars(t *testing.T) {
 	s.until("the result", func(text string) bool { return text == "found\nresult" })
 }
 
+// A terminal that has no size has bars all the same.
+func TestTerminalWithoutASize(t *testing.T) {
+	s := newScreen(t, 80)
+	if err := pty.Setsize(s.tty, &pty.Winsize{}); err != nil {
+		t.Fatal(err)
+	}
+	d := New(s.tty, TTY, "pulling")
+	d.Event(count1("fetch", "", 5, 20))
+	s.until("a bar", func(text string) bool { return strings.HasPrefix(text, "fetch") && strings.Contains(text, "[==") })
+	d.End()
+	s.until("nothing", func(text string) bool { return text == "" })
+}
+
 // Bars follow a window that becomes narrower, line by line.
 func TestTerminalOfAnotherWidth(t *testing.T) {
 	s := newScreen(t, 80)

@@ -28,8 +28,15 @@ func newTerminal(w io.Writer) *terminal {
 // IsTerminal makes mpb draw.
 func (t *terminal) IsTerminal() bool { return t.out != nil }
 
-// GetTermSize returns the size in columns and rows.
-func (t *terminal) GetTermSize() (width, height int, err error) { return term.GetSize(int(t.out.Fd())) }
+// GetTermSize returns the size in columns and rows. One that nobody has set is 0:
+// on a serial line, and where a program makes a terminal for another.
+func (t *terminal) GetTermSize() (width, height int, err error) {
+	width, height, err = term.GetSize(int(t.out.Fd()))
+	if width == 0 || height == 0 {
+		width, height = 80, 24
+	}
+	return width, height, err
+}
 
 // Flush puts the frame, which is the last lines written, in the place of the one
 // before. It writes over that one: what is erased first flickers.
