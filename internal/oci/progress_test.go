@@ -82,7 +82,7 @@ func TestConvertCountsWhatIsRead(t *testing.T) {
 // nor anything to fetch.
 func TestWaited(t *testing.T) {
 	t.Parallel()
-	const pause = 300 * time.Millisecond
+	const pause = 500 * time.Millisecond
 	s := newServer(t)
 	c := content{}
 	stored := tarOf(1, 4<<20)
@@ -105,7 +105,7 @@ func TestWaited(t *testing.T) {
 		least, most time.Duration
 	}{
 		{"from the registry", 0, pause / 2, time.Hour},
-		{"from the cache", int64(len(stored)), 0, pause / 2},
+		{"from the cache", int64(len(stored)), 0, pause},
 	} {
 		img, err := Resolve(t.Context(), mustNormalize(t, ref), o)
 		if err != nil {
