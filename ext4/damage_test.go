@@ -226,3 +226,24 @@ func TestPointerCycle(t *testing.T) {
 		t.Errorf("%d spans, %v, want an error", len(spans), err)
 	}
 }
+
+// A file is not larger than 32-bit block numbers reach: its zeros would have no end.
+func TestSizeBeyondMapping(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int64]error{blockSize << 32: nil, blockSize<<32 + 1: errDamaged, -1: errDamaged} {
+		m := &memory{}
+		w := must[*Writer](t)(NewWriter(m, Options{Size: 16 * mib}))
+		ino := must[Ino](t)(w.Create(Root, "f", &Header{Mode: 0o644}))
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		raw := m.b[w.lay.inodeTable(0)*blockSize+int64(ino-1)*inodeSize:]
+		le.PutUint32(raw[inoSizeLo:], uint32(size))
+		le.PutUint32(raw[inoSizeHi:], uint32(size>>32))
+		fsys := must[*FS](t)(Open(m))
+		fsys.checksummed = false
+		if _, err := fsys.Stat("f"); !errors.Is(err, want) {
+			t.Errorf("size %d: stat = %v, want %v", size, err, want)
+		}
+	}
+}

@@ -2,7 +2,9 @@ package ext4
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -193,6 +195,35 @@ func use(t testing.TB, dir string) {
 	}
 	ok(os.RemoveAll(in("etc")))
 	ok(os.Remove(in("lost+found/found")))
+}
+
+// A clone with an identity of its own is mounted beside its original.
+func TestMountClone(t *testing.T) {
+	t.Parallel()
+	w, f := image(t, Options{Size: 64 * mib, Label: "original"})
+	put(t, w, []want{{path: "file", Header: Header{Mode: 0o644, Xattrs: map[string]string{"user.x": noise(500)}}, data: "same"}})
+	finish(t, w, f)
+	clone := must[*os.File](t)(os.OpenFile(filepath.Join(t.TempDir(), "clone"), os.O_CREATE|os.O_RDWR, 0o600))
+	defer clone.Close()
+	must[int64](t)(io.Copy(clone, io.NewSectionReader(f, 0, fileSize(t, f))))
+	if err := errors.Join(SetUUID(clone, otherUUID), SetLabel(clone, "clone")); err != nil {
+		t.Fatal(err)
+	}
+	_, _, unmount := mount(t, f, "rw")
+	_, dir, unmountClone := mount(t, clone, "rw")
+	if got := must[[]byte](t)(os.ReadFile(filepath.Join(dir, "file"))); string(got) != "same" {
+		t.Errorf("the clone's file reads %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "new"), []byte(noise(100_000)), 0o600); err != nil {
+		t.Error(err)
+	}
+	unmount()
+	unmountClone()
+	fsckUsed(t, clone)
+	fsys := must[*FS](t)(Open(clone))
+	if fsys.UUID() != otherUUID || fsys.Label() != "clone" {
+		t.Errorf("after use the clone is %x %q", fsys.UUID(), fsys.Label())
+	}
 }
 
 // What a crash leaves in the journal is replayed.

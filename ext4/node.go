@@ -67,7 +67,7 @@ func (f *FS) readNode(ino Ino) (*node, error) {
 	if typ := n.mode & modeType; typ == modeRegular || typ == modeDir && f.largeDir {
 		n.size |= int64(le.Uint32(raw[inoSizeHi:])) << 32
 	}
-	if goMode(n.mode)&fs.ModeIrregular != 0 || n.size < 0 {
+	if goMode(n.mode)&fs.ModeIrregular != 0 || n.size < 0 || n.size > f.blockSize<<32 {
 		return nil, errDamaged
 	}
 	return n, nil
