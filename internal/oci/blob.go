@@ -79,6 +79,7 @@ type cachedBlob struct {
 	cache    cache
 	backoff  time.Duration // before the first further try
 	partSize int64
+	patience time.Duration // before other connections help
 	lines    *lines
 	desc     v1.Descriptor
 
@@ -95,7 +96,7 @@ type cachedBlob struct {
 func (o Options) cachedBlob(from origin, c cache, l *lines, d v1.Descriptor) *cachedBlob {
 	c.touch(d) // it may be long until it is fetched
 	return &cachedBlob{
-		origin: from, cache: c, backoff: o.backoff, partSize: o.partSize, lines: l, desc: d,
+		origin: from, cache: c, backoff: o.backoff, partSize: o.partSize, patience: o.patience, lines: l, desc: d,
 		changed: make(chan struct{}),
 	}
 }

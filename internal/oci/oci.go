@@ -54,6 +54,7 @@ type Options struct {
 	backoff   time.Duration // before the first further try; 0: 500 ms
 	stall     time.Duration // a peer that says nothing for so long is given up; 0: 30 s
 	partSize  int64         // 0: 16 MiB
+	patience  time.Duration // with a part before others are fetched beside it; 0: 100 ms
 	ratioFrom int64         // bytes that no ratio counts for; 0: 4 GiB
 	certDirs  []string      // nil: where podman and docker keep certificates
 

@@ -101,7 +101,7 @@ func (s *server) push(t *testing.T, c content, root v1.Descriptor, tag string) s
 
 // testOptions are Options with patience for tests.
 func testOptions(t *testing.T) Options {
-	return Options{CacheDir: t.TempDir(), backoff: time.Millisecond, stall: 20 * time.Second}
+	return Options{CacheDir: t.TempDir(), backoff: time.Millisecond, stall: 20 * time.Second, patience: 1}
 }
 
 // pull resolves and reads a whole image as a caller does.

@@ -221,6 +221,7 @@ func (o Options) withDefaults() Options {
 	o.CacheBytes = cmp.Or(o.CacheBytes, DefaultCacheBytes)
 	o.backoff = cmp.Or(o.backoff, 500*time.Millisecond)
 	o.stall = cmp.Or(o.stall, 30*time.Second)
+	o.patience = cmp.Or(o.patience, defaultPatience)
 	o.partSize = cmp.Or(o.partSize, defaultPartSize)
 	if o.certDirs == nil {
 		o.certDirs = certDirs()

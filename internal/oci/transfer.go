@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,17 +24,23 @@ import (
 const progressBytes = 1 << 20
 
 // transfer brings the parts of a blob into its partial file. One worker brings
-// them in their order. Once a server has shown that it knows ranges, others help,
-// while the pull has connections to spare; one of them that fails leaves its part
-// to the first. Beside them the bytes are hashed as the file fills from its start.
+// them in their order. When a server knows ranges, and a part takes so long that
+// it is the connection that bounds us, others help, while the pull has connections
+// to spare; one of them that fails leaves its part
+// to the first. The bytes are hashed in their order: as they come, or from the file
+// when what was missing before them has.
 type transfer struct {
 	blob     *cachedBlob
 	file     *os.File
 	progress api.Progress
 	follow   bool // readers may: nothing is left over from another process
 
-	grown   chan struct{} // holds a token when prefix has grown
+	grown   chan struct{} // holds a token when there is something to hash in the file
 	helpers sync.WaitGroup
+
+	hashing sync.Mutex // guards sum and the growth of hashed
+	sum     hash.Hash
+	hashed  atomic.Int64 // bytes from the start on
 
 	mu     sync.Mutex // guards what follows
 	parts  []part
@@ -46,7 +54,7 @@ type transfer struct {
 func newTransfer(b *cachedBlob, f *os.File, parts []part, p api.Progress) *transfer {
 	t := &transfer{
 		blob: b, file: f, progress: p, follow: doneOf(parts) == 0, grown: make(chan struct{}, 1),
-		parts: parts, limit: b.lines.max, meter: newMeter(p, api.PhaseFetch, b.desc.Digest.String(), b.desc.Size),
+		sum: sha256.New(), parts: parts, limit: b.lines.max, meter: newMeter(p, api.PhaseFetch, b.desc.Digest.String(), b.desc.Size),
 	}
 	t.meter.add(doneOf(parts))
 	t.advance()
@@ -55,12 +63,8 @@ func newTransfer(b *cachedBlob, f *os.File, parts []part, p api.Progress) *trans
 
 // run completes the file and verifies it.
 func (t *transfer) run(ctx context.Context) error {
-	digest := ""
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		digest, err = t.hash(ctx)
-		return err
-	})
+	group.Go(func() error { return t.catchUp(ctx) })
 	group.Go(func() error {
 		t.blob.lines.join()
 		defer t.blob.lines.leave()
@@ -73,6 +77,7 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	d := t.blob.desc
+	digest := digestText(t.sum)
 	if digest == d.Digest.String() {
 		return nil
 	}
@@ -83,30 +88,50 @@ func (t *transfer) run(ctx context.Context) error {
 	return api.Hint(err, "nothing of it is kept; take the mirror out of config.toml, or have it repaired")
 }
 
-// hash follows the growing file from its start to its end.
-func (t *transfer) hash(ctx context.Context) (string, error) {
-	sum := sha256.New()
+// catchUp hashes what has come out of order, until all is hashed.
+func (t *transfer) catchUp(ctx context.Context) error {
 	buf := make([]byte, chunkSize)
-	for at := int64(0); at < t.blob.desc.Size; {
+	for t.hashed.Load() < t.blob.desc.Size {
+		select {
+		case <-t.grown:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		t.mu.Lock()
 		limit := t.prefix
 		t.mu.Unlock()
-		if at == limit {
-			select {
-			case <-t.grown:
-				continue
-			case <-ctx.Done():
-				return "", context.Cause(ctx)
-			}
+		if err := t.hashTo(limit, buf); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// hashTo hashes the file up to limit.
+func (t *transfer) hashTo(limit int64, buf []byte) error {
+	t.hashing.Lock()
+	defer t.hashing.Unlock()
+	for at := t.hashed.Load(); at < limit; at = t.hashed.Load() {
 		n, err := t.file.ReadAt(buf[:min(int64(len(buf)), limit-at)], at)
 		if n == 0 && err != nil {
-			return "", fmt.Errorf("read partial blob: %w", err)
+			return fmt.Errorf("read partial blob: %w", err)
 		}
-		sum.Write(buf[:n])
-		at += int64(n)
+		t.sum.Write(buf[:n])
+		t.hashed.Add(int64(n))
 	}
-	return digestText(sum), nil
+	return nil
+}
+
+// hashNow hashes what has come if it is next, which saves reading it again.
+func (t *transfer) hashNow(at int64, data []byte) {
+	if !t.hashing.TryLock() {
+		return
+	}
+	defer t.hashing.Unlock()
+	if t.hashed.Load() == at {
+		t.sum.Write(data)
+		t.hashed.Add(int64(len(data)))
+	}
 }
 
 // lead is the first worker. When there is nothing to take any more it waits for
@@ -168,6 +193,10 @@ func (t *transfer) help(ctx context.Context, group *errgroup.Group) error {
 	}
 	return nil
 }
+
+// defaultPatience is how long a part may take before others help: 16 MiB in 100 ms
+// are 160 MB/s, where disk and processor bound us and more connections only cost.
+const defaultPatience = 100 * time.Millisecond
 
 // spread starts as many workers as there is work and room for.
 func (t *transfer) spread(ctx context.Context, group *errgroup.Group) {
@@ -265,6 +294,7 @@ func (t *transfer) request(ctx context.Context, group *errgroup.Group, i *int) (
 	d := t.blob.desc
 	p := t.part(*i)
 	at := p.start + p.done
+	begun := time.Now()
 	body, err := t.blob.origin.blobAt(ctx, d, at, p.end)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return 0, brokenBody{err} // it sent the manifest: this is a restart, not a wrong port
@@ -276,9 +306,6 @@ func (t *transfer) request(ctx context.Context, group *errgroup.Group, i *int) (
 	t.mu.Lock()
 	t.mirror = cmp.Or(body.mirror, t.mirror)
 	t.mu.Unlock()
-	if body.ranged {
-		t.spread(ctx, group)
-	}
 	buf := make([]byte, chunkSize)
 	for noted := int64(0); at < body.end; {
 		if at == p.end {
@@ -298,6 +325,9 @@ func (t *transfer) request(ctx context.Context, group *errgroup.Group, i *int) (
 		}
 		if err := t.write(*i, buf[:m], note); err != nil {
 			return n, err
+		}
+		if body.ranged && time.Since(begun) > t.blob.patience {
+			t.spread(ctx, group)
 		}
 		switch {
 		case rerr == io.EOF && at < body.end:
@@ -323,6 +353,7 @@ func (t *transfer) write(i int, data []byte, note bool) error {
 	if _, err := t.file.WriteAt(data, p.start+p.done); err != nil {
 		return t.blob.cache.writeError(t.file, err, p.end-p.start-p.done)
 	}
+	t.hashNow(p.start+p.done, data)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.parts[i].done += int64(len(data))
@@ -353,9 +384,11 @@ func (t *transfer) advance() {
 	if t.prefix == before {
 		return
 	}
-	select {
-	case t.grown <- struct{}{}:
-	default:
+	if t.hashed.Load() < t.prefix || t.prefix == t.blob.desc.Size {
+		select {
+		case t.grown <- struct{}{}:
+		default:
+		}
 	}
 	if t.follow {
 		t.blob.update(func() { t.blob.ready = t.prefix })
