@@ -82,7 +82,7 @@ and build of banger give the same bytes on every machine.` + exitHelp,
 	f.BoolVar(&o.NoGuestFiles, "no-guest-files", false, "the image alone, nothing of ours")
 	f.BoolVar(&o.Force, "force", false, "replace the output file")
 	f.BoolVar(&o.Sync, "sync", false, "flush the disk to stable storage before the end")
-	f.StringVar(&bufferText, "buffer", "", "how much of the layers may be inflated ahead (default: 16M for each processor, 128M at most)")
+	f.StringVar(&bufferText, "buffer", "", "how much of the layers may be inflated ahead (default: 16M for each processor, 64M at most)")
 	f.BoolVar(&timing, "timing", false, "print how long each phase took")
 	f.StringVar(&platform, "platform", "", "platform of the image, os/arch[/variant] (default: linux on this machine's)")
 	f.BoolVar(&insecure, "insecure", false, "allow plain HTTP to any registry (always allowed to this machine)")

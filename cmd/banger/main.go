@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -28,6 +29,11 @@ func main() {
 	// one ends the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop)
+	if os.Getenv("GOGC") == "" {
+		// What a conversion has in memory it has until the end. To let garbage grow to
+		// a half of that, not as much again, takes no time that can be measured.
+		debug.SetGCPercent(50)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

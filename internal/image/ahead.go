@@ -9,15 +9,19 @@ import (
 	"banger/internal/oci"
 )
 
+// mostAhead is how many layers are open at a time, at the most: each has goroutines
+// and some MiB of its own.
+const mostAhead = 8
+
 // ReadAhead is how many bytes the open layers of one conversion may be inflated
-// ahead by default: 16 MiB for each processor that can do it, and 128 MiB at the
+// ahead by default: 16 MiB for each processor that can do it, and 64 MiB at the
 // most. More keeps no processor busier: what is not warm in a cache any more when
 // it is written, and pages that are touched for the first time, cost a tenth of
 // the time of a small image.
-func ReadAhead() int64 { return min(128<<20, int64(runtime.GOMAXPROCS(0))*16<<20) }
+func ReadAhead() int64 { return min(64<<20, int64(runtime.GOMAXPROCS(0))*16<<20) }
 
 // opener opens layers ahead of who reads them, so that they are inflated on other
-// processors: as many at a time as there are processors, and two at least.
+// processors: as many at a time as there are processors, from two to mostAhead.
 type opener struct {
 	layers []oci.Layer // not yet opened
 	open   []opened    // in order
@@ -30,7 +34,7 @@ type opened struct {
 
 // next returns the next layer. It is the caller's to close.
 func (o *opener) next(ctx context.Context, p api.Progress) (*oci.Stream, error) {
-	for len(o.layers) > 0 && len(o.open) < max(2, runtime.GOMAXPROCS(0)) {
+	for len(o.layers) > 0 && len(o.open) < min(max(2, runtime.GOMAXPROCS(0)), mostAhead) {
 		r, err := o.layers[0].Open(ctx, p)
 		o.open, o.layers = append(o.open, opened{r, err}), o.layers[1:]
 	}

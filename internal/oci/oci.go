@@ -41,7 +41,7 @@ type Options struct {
 	Platform string // "os/arch[/variant]"; "": linux on the host's architecture
 	Insecure bool   // plain HTTP to any registry; it is always allowed to loopback
 
-	ReadAhead     int64 // bytes that the open layers of an image may be inflated ahead in all, beyond 2 MiB each; 0: 8 MiB
+	ReadAhead     int64 // bytes that the open layers of an image may be inflated ahead in all, beyond 1 MiB each; 0: 8 MiB
 	MaxLayerBytes int64 // a layer with more bytes uncompressed is refused; 0: 64 GiB
 	MaxRatio      int64 // and one with more than 4 GiB, and so many for each that is stored; 0: 200
 

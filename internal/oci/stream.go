@@ -20,7 +20,7 @@ import (
 
 // ownChunks is how many chunks each stream has to work with when all that are
 // shared are full of layers that are read later.
-const ownChunks = 8
+const ownChunks = 4
 
 // Stream is the uncompressed tar stream of a layer. Each stage is a goroutine:
 //
