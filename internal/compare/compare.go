@@ -63,7 +63,10 @@ const (
 )
 
 // report collects differences.
-type report struct{ list []api.Difference }
+type report struct {
+	list      []api.Difference
+	want, got []byte // buffers
+}
 
 func (r *report) add(path, what, want, got string) {
 	r.list = append(r.list, api.Difference{Path: api.Text(path), What: what, Want: short(want), Got: short(got)})

@@ -51,7 +51,7 @@ func readDisk(ctx context.Context, disk *ext4.FS) (tree, error) {
 			f = fromStat(s)
 			inodes[s.Ino] = f
 		}
-		t.files["/"+p] = f
+		t.add("/"+p, f)
 		return nil
 	})
 	if err != nil {
@@ -90,8 +90,13 @@ func fromStat(s *ext4.Stat) *file {
 // tree returns the paths of a merge.
 func (m *merge) tree() tree {
 	t := tree{root: m.root.file, files: map[string]*file{}}
-	m.root.walk("", func(p string, n *name) { t.files[p] = n.file })
+	m.root.walk("", func(p string, n *name) { t.add(p, n.file) })
 	return t
+}
+
+func (t tree) add(path string, f *file) {
+	t.files[path] = f
+	f.names++
 }
 
 func (n *name) walk(at string, fn func(string, *name)) {

@@ -93,6 +93,9 @@ func (r *report) contents(ctx context.Context, disk *ext4.FS, layers []Layer, pa
 	return total, nil
 }
 
+// chunk is how much is compared at a time, in bytes.
+const chunk = 256 << 10
+
 // content compares the content of an entry with that of files: one, but where the
 // names of an entry have become several files.
 func (r *report) content(disk *ext4.FS, pairs []pair, content io.Reader) error {
@@ -105,7 +108,10 @@ func (r *report) content(disk *ext4.FS, pairs []pair, content io.Reader) error {
 		defer f.Close()
 		files[i] = f
 	}
-	want, got := make([]byte, 256<<10), make([]byte, 256<<10)
+	if r.want == nil {
+		r.want, r.got = make([]byte, chunk), make([]byte, chunk)
+	}
+	want, got := r.want, r.got
 	for at, end := int64(0), false; !end; {
 		n, err := io.ReadFull(content, want)
 		end = err == io.EOF || err == io.ErrUnexpectedEOF

@@ -26,7 +26,8 @@ type file struct {
 	target       string
 	size         int64             // -1: unknown
 	xattrs       map[string]string // ACLs as text
-	links        uint32            // of a disk: what the inode says
+	names        uint32            // how many there are in its tree
+	links        uint32            // of a disk: how many the inode says
 	changed      changed           // of a disk
 
 	// Where the content is: entry n of a layer, or known by its SHA-256.

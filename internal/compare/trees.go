@@ -13,7 +13,7 @@ import (
 // on both sides, by a path that both have: those whose contents can be compared.
 func (r *report) trees(want, got tree) (pairs []pair) {
 	wantNames, gotNames := want.names(), got.names()
-	seen := map[[2]*file]bool{}
+	seen := map[[2]*file]bool{} // of those with several names
 	for _, p := range slices.Sorted(maps.Keys(want.files)) {
 		w, g := want.files[p], got.files[p]
 		if g == nil {
@@ -28,9 +28,11 @@ func (r *report) trees(want, got tree) (pairs []pair) {
 		if w.mode.IsDir() || seen[[2]*file{w, g}] {
 			continue
 		}
-		seen[[2]*file{w, g}] = true
-		if one, other := wantNames[w], gotNames[g]; !slices.Equal(one, other) {
-			r.add(p, "links", list(one), list(other))
+		if w.names > 1 || g.names > 1 {
+			seen[[2]*file{w, g}] = true
+			if one, other := wantNames.of(w, p), gotNames.of(g, p); !slices.Equal(one, other) {
+				r.add(p, "links", list(one), list(other))
+			}
 		}
 		if w.mode.IsRegular() && (w.size == g.size || w.size < 0) {
 			pairs = append(pairs, pair{path: p, want: w, got: g})
@@ -88,35 +90,47 @@ func (r *report) xattrs(p string, want, got *file) {
 	}
 }
 
-// nlinks holds the link count of each inode of a disk against its names.
+// nlinks holds the link count of each inode of a disk against its names, and
+// reports it at the first.
 func (r *report) nlinks(disk tree) {
 	subdirs := disk.subdirs()
 	names := disk.names()
 	for p, f := range disk.files {
-		want := uint32(len(names[f]))
+		want := f.names
 		if f.mode.IsDir() {
 			want = 2 + subdirs[p]
 			if f.links == 1 { // more than can be counted; fs/ext4/namei.c, ext4_inc_count
 				continue
 			}
-		} else if names[f][0] != p {
-			continue
 		}
-		if f.links != want {
+		if f.links != want && names.of(f, p)[0] == p {
 			r.add(p, "nlink", fmt.Sprint(want), fmt.Sprint(f.links))
 		}
 	}
 }
 
-// names returns the paths of each file that is no directory, sorted.
-func (t tree) names() map[*file][]string {
-	names := map[*file][]string{}
-	for _, p := range slices.Sorted(maps.Keys(t.files)) {
-		if f := t.files[p]; !f.mode.IsDir() {
-			names[f] = append(names[f], p)
+// names are the paths, sorted, of files that have more than one.
+type names map[*file][]string
+
+func (t tree) names() names {
+	n := names{}
+	for p, f := range t.files {
+		if f.names > 1 {
+			n[f] = append(n[f], p)
 		}
 	}
-	return names
+	for _, paths := range n {
+		slices.Sort(paths)
+	}
+	return n
+}
+
+// of returns the paths of a file, of which one is known.
+func (n names) of(f *file, path string) []string {
+	if f.names > 1 {
+		return n[f]
+	}
+	return []string{path}
 }
 
 // Octal is a mode as chmod(1) takes it: "4755".
