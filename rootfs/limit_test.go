@@ -88,6 +88,30 @@ func TestEntriesAreBounded(t *testing.T) {
 	}
 }
 
+// TestWhiteoutsAreBounded has whiteouts that each hide a file in a directory of
+// its own, all of which is remembered until the layer ends.
+func TestWhiteoutsAreBounded(t *testing.T) {
+	const most, each = 10_000, 500
+	var lower []entry
+	for i := range most + 1 {
+		lower = append(lower, file(fmt.Sprintf("%08d/f", i), ""))
+	}
+	tree := New(Options{MaxEntries: 3*most + 2})
+	if err := tree.Apply("lower", bytes.NewReader(archive(t, lower...)), memory{}); err != nil {
+		t.Fatal(err)
+	}
+	lower = nil
+	before := heap()
+	r := &endless{entry: func(i int) []byte { return numbered(tar.TypeReg, "%08d/.wh.f", i) }, peek: most - 10}
+	var limit *LimitError
+	if err := tree.Apply("", r, memory{}); !errors.As(err, &limit) {
+		t.Errorf("got %v, want a limit", err)
+	}
+	if used := int64(r.used) - int64(before); used > most*each {
+		t.Errorf("got %d bytes for each whiteout, want at most %d", used/most, each)
+	}
+}
+
 // TestMetadataIsBounded has entries that carry as much as they can.
 func TestMetadataIsBounded(t *testing.T) {
 	const most = 1 << 20
