@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 )
 
 // WriteTar writes the whole tree to w as a tar archive in the PAX format: types,
@@ -121,6 +122,16 @@ func (t *tarWriter) writeDir(n *node, h *tar.Header, name string) error {
 	return nil
 }
 
+// paxKey is the record of an attribute. A "=" would end it; where there is one,
+// the name is written as GNU tar does it (src/xheader.c, xattr_encode_keyword).
+// GNU tar does so for every "%" as well, which other readers take as it is.
+func paxKey(attr string) string {
+	if strings.Contains(attr, "=") {
+		attr = strings.NewReplacer("%", "%25", "=", "%3D").Replace(attr)
+	}
+	return paxXattr + attr
+}
+
 // tarHeader describes a file; nil if tar has nothing of its kind.
 func tarHeader(s *Stat, name string) (*tar.Header, error) {
 	h := &tar.Header{
@@ -155,7 +166,7 @@ func tarHeader(s *Stat, name string) (*tar.Header, error) {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[paxXattr+attr] = value
+		h.PAXRecords[paxKey(attr)] = value
 	}
 	return h, nil
 }

@@ -89,9 +89,12 @@ func TestWriteTar(t *testing.T) {
 func TestWriteTarGNU(t *testing.T) {
 	t.Parallel()
 	need(t, "tar")
+	need(t, "getfattr")
 	need(t, "root")
 	w, f := image(t, Options{})
-	put(t, w, everything())
+	put(t, w, append(everything(), want{path: "names", Header: Header{Mode: 0o644, Xattrs: map[string]string{
+		"user.a=b%": "equals", "user.per%c": "percent",
+	}}}))
 	fsys := finish(t, w, f)
 	dir := t.TempDir()
 	name := filepath.Join(dir, "archive.tar")
@@ -131,6 +134,11 @@ func TestWriteTarGNU(t *testing.T) {
 	} {
 		if got, err := os.ReadFile(filepath.Join(out, name)); string(got) != want {
 			t.Errorf("%s has %d bytes, %v, want %d", name, len(got), err, len(want))
+		}
+	}
+	for attr, want := range map[string]string{"user.a=b%": "equals", "user.per%c": "percent"} {
+		if got := tool(t, "getfattr", "--absolute-names", "--only-values", "-n", attr, filepath.Join(out, "names")); got != want {
+			t.Errorf("%s = %q, want %q", attr, got, want)
 		}
 	}
 }
