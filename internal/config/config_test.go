@@ -75,7 +75,7 @@ func TestErrors(t *testing.T) {
 	for _, tc := range []struct {
 		text, at, hint string
 	}{
-		{"[pull]\nparallel = 4\nparalel = 5\n", "3: unknown key pull.paralel", "parallel"},
+		{"[pull]\nparallel = 4\nthreads = 5\n", "3: unknown key pull.threads", "parallel"},
 		{"[registry.\"docker.io\"]\ninsecure = false\n\n[registry.\"ghcr.io\"]\n# here\nmirror = [\n\"a.b\",\n]\n", `8: unknown key registry."ghcr.io".mirror`, "mirrors"},
 		{"[registries]\n", "1: unknown key registries", "[registry."},
 		{"[pull]\n\nparallel = \"many\"\n", "3: ", "parallel"},

@@ -30,7 +30,7 @@ func room(dir string, layers ...oci.Layer) error {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return nil // whoever writes there will tell
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < need { //nolint:unconvert // Bsize is smaller on other architectures
+	if free := int64(st.Bavail) * st.Bsize; free < need {
 		return fmt.Errorf("write to %s: %w: it takes at least %s, and %s are free", dir, syscall.ENOSPC,
 			units.BytesSize(float64(need)), units.BytesSize(float64(free)))
 	}

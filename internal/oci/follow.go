@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +41,7 @@ func (r *follower) Read(p []byte) (int, error) {
 			switch {
 			case n > 0:
 				return n, nil
-			case err == io.EOF:
+			case errors.Is(err, io.EOF):
 				err = fmt.Errorf("%s: %w at %d of %d bytes", object(r.blob.desc), io.ErrUnexpectedEOF, r.offset, limit)
 			}
 			return 0, err

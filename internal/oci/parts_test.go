@@ -159,6 +159,85 @@ func TestPartsFallBack(t *testing.T) {
 	}
 }
 
+// What is wrong for good ends the download of all parts, and nothing of it is
+// taken for the blob.
+func TestPartsGiveUp(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		lie   int64 // about the size
+		fault func(s *server, w http.ResponseWriter, r *http.Request) bool
+		what  string // of a MismatchError
+		text  string
+	}{
+		{"wrong_bytes", 0, func(s *server, w http.ResponseWriter, r *http.Request) bool {
+			s.inner.ServeHTTP(edit{w, func(p []byte) { p[len(p)/2] ^= 1 }}, r)
+			return true
+		}, "digest", ""},
+		{"one_part_wrong", 0, func(s *server, w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.Header.Get("Range"), "bytes=262144-") {
+				s.inner.ServeHTTP(edit{w, func(p []byte) { p[0] ^= 1 }}, r)
+				return true
+			}
+			return false
+		}, "digest", ""},
+		{"size_too_large", 1, nil, "size", ""},
+		{"size_too_small", -1, nil, "size", ""},
+		{"always_500", 0, func(_ *server, w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(500)
+			return true
+		}, "", "gave up after 5 tries"},
+		{"one_part_missing", 0, func(_ *server, w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.Header.Get("Range"), "bytes=262144-") {
+				w.WriteHeader(404)
+				return true
+			}
+			return false
+		}, "", "not found"},
+		{"one_part_breaks", 0, func(s *server, w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.Header.Get("Range"), "bytes=2621") {
+				s.inner.ServeHTTP(&cut{w, 0}, r)
+				return true
+			}
+			return false
+		}, "", "gave up after 5 tries"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			c := content{}
+			stored := tarOf(1, 1<<20)
+			d := c.image([][]byte{stored}, [][]byte{stored}, func(m *v1.Manifest, _ *v1.ConfigFile) {
+				if m != nil {
+					m.Layers[0].Size += tc.lie
+				}
+			})
+			ref := s.push(t, c, d, "v1")
+			hex := sumOf(stored).Hex
+			s.fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+				return strings.HasSuffix(r.URL.Path, hex) && tc.fault != nil && tc.fault(s, w, r)
+			}
+			o := testOptions(t)
+			o.partSize = 64 << 10
+			_, err := pull(t, ref, o)
+			if err == nil || !strings.Contains(err.Error(), tc.text) || !strings.Contains(err.Error(), hex) {
+				t.Fatalf("got %v, want an error that names the layer, with %q", err, tc.text)
+			}
+			var mismatch *MismatchError
+			if errors.As(err, &mismatch) != (tc.what != "") || mismatch != nil && mismatch.What != tc.what {
+				t.Errorf("got %v, want a mismatch of %q", err, tc.what)
+			}
+			kept, err := filepath.Glob(filepath.Join(o.CacheDir, "blobs", "sha256", hex+"*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(kept) > 0 && (tc.what != "" || !strings.HasSuffix(kept[0], partialSuffix)) {
+				t.Errorf("kept %v", kept)
+			}
+		})
+	}
+}
+
 // A server that serves one connection at a time, and not the first one: that is
 // no reason to give up, nor to go on asking for more.
 func TestPartsOneAtATime(t *testing.T) {
@@ -386,7 +465,7 @@ func TestPartsOfKilled(t *testing.T) {
 				if err := first.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
-				first.Wait() //nolint:errcheck // it was killed
+				first.Wait() // it was killed
 				first = childPull(t, ref, o)
 			}
 			if err := <-pulled; err != nil || !bytes.Equal(got[0], stored) {

@@ -252,7 +252,7 @@ func warnRetry(p api.Progress, cause error, wait time.Duration) {
 
 // noEOF makes the end of a stream that should go on an error of its own.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

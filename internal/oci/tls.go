@@ -170,8 +170,8 @@ func (o Options) identity(name string) (id identity, err error) {
 // host in it.
 func certDirs() []string {
 	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
-	if config, err := os.UserConfigDir(); err == nil {
-		dirs = append([]string{filepath.Join(config, "containers", "certs.d")}, dirs...)
+	if home, err := os.UserHomeDir(); err == nil {
+		dirs = append([]string{filepath.Join(home, ".config", "containers", "certs.d")}, dirs...)
 	}
 	return dirs
 }

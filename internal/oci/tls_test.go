@@ -189,3 +189,19 @@ func TestClientCertificateStays(t *testing.T) {
 		t.Errorf("shown: %v; want it at example.com and nowhere else", shown)
 	}
 }
+
+// What is set for a host counts for files from there, too.
+func TestTLSOfFiles(t *testing.T) {
+	t.Parallel()
+	h := tlsServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("a catalog")) }), tls.NoClientCert, nil)
+	o := testOptions(t)
+	o.dial = dialTo(h)
+	_, err := Document(t.Context(), "https://example.com/catalog.json", o)
+	if err == nil || !strings.Contains(api.HintOf(err), `[registry."example.com"]`) {
+		t.Errorf("unknown authority: got %v, hint %q", err, api.HintOf(err))
+	}
+	o.Registries = map[string]Registry{"example.com": {CAFile: writePEM(t, filepath.Join(t.TempDir(), "ca.pem"), "CERTIFICATE", h.Certificate().Raw)}}
+	if got, err := Document(t.Context(), "https://example.com/catalog.json", o); err != nil || string(got) != "a catalog" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

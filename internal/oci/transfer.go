@@ -329,14 +329,15 @@ func (t *transfer) request(ctx context.Context, group *errgroup.Group, i *int) (
 		if body.ranged && time.Since(begun) > t.blob.patience {
 			t.spread(ctx, group)
 		}
+		ended := errors.Is(rerr, io.EOF)
 		switch {
-		case rerr == io.EOF && at < body.end:
+		case ended && at < body.end:
 			body.fault()
 			return n, fmt.Errorf("body ended after %d of %d bytes: %w", at, d.Size, io.ErrUnexpectedEOF)
-		case rerr != nil && rerr != io.EOF && ctx.Err() == nil:
+		case rerr != nil && !ended && ctx.Err() == nil:
 			body.fault()
 			return n, fmt.Errorf("read body: %w", brokenBody{rerr})
-		case rerr != nil && rerr != io.EOF:
+		case rerr != nil && !ended:
 			return n, rerr
 		}
 	}
