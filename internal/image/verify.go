@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 
@@ -70,6 +71,8 @@ func (s *Store) compareLayers(ctx context.Context, img api.Image, ours []api.Add
 		return r, err
 	}
 	fetch.Progress = p
+	// They were let through once, and nothing of them is kept now.
+	fetch.MaxLayerBytes, fetch.MaxRatio = math.MaxInt64, math.MaxInt64
 	release, err := oci.Hold(fetch)
 	if err != nil {
 		return r, err
