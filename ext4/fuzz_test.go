@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// FuzzRoundTrip writes a tree that is made of its input and reads it back.
+// FuzzRoundTrip writes a tree that is made of its input and reads it back, itself
+// and as a tar archive.
 func FuzzRoundTrip(f *testing.F) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20 {
@@ -23,7 +24,10 @@ func FuzzRoundTrip(f *testing.F) {
 		files := randomTree(seed)
 		w, disk := image(t, Options{HashSeed: [16]byte{byte(len(seed))}})
 		put(t, w, files)
-		compare(t, finish(t, w, disk), files)
+		fsys := finish(t, w, disk)
+		compare(t, fsys, files)
+		again, _ := throughTar(t, fsys)
+		compare(t, again, inTar(files))
 	})
 }
 
@@ -89,7 +93,7 @@ func randomAttrs(next func(int) int) map[string]string {
 	attrs := map[string]string{}
 	for range max(0, next(4)-1) {
 		prefix := []string{"user.", "trusted.", "security."}[next(3)]
-		attrs[prefix+string([]byte{byte('a' + next(26))})] = noise(next(1900))
+		attrs[prefix+string([]byte{byte(1 + next(255)), byte('=' + next(26))})] = noise(next(1900))
 	}
 	if next(8) == 1 {
 		attrs["system.posix_acl_access"] = acl(

@@ -123,10 +123,11 @@ func (t *tarWriter) writeDir(n *node, h *tar.Header, name string) error {
 }
 
 // paxKey is the record of an attribute. A "=" would end it; where there is one,
-// the name is written as GNU tar does it (src/xheader.c, xattr_encode_keyword).
-// GNU tar does so for every "%" as well, which other readers take as it is.
+// the name is written as GNU tar does it (src/xheader.c, xattr_encode_keyword),
+// and where GNU tar would take it for so written. Other readers take it as it is:
+// GNU tar does this to every "%".
 func paxKey(attr string) string {
-	if strings.Contains(attr, "=") {
+	if strings.Contains(attr, "=") || strings.Contains(attr, "%3D") || strings.Contains(attr, "%25") {
 		attr = strings.NewReplacer("%", "%25", "=", "%3D").Replace(attr)
 	}
 	return paxXattr + attr
