@@ -51,7 +51,10 @@ func Hold(o Options) (release func() error, err error) {
 		if err := errors.Join(os.Remove(f.Name()), unlock(f)); err != nil {
 			return fmt.Errorf("release blob cache: %w", err)
 		}
-		return c.trim(o.CacheBytes, o.Progress)
+		if err := c.trim(o.CacheBytes, o.Progress); err != nil {
+			o.Progress.Warn("cache", err.Error()) // what was pulled is none the worse
+		}
+		return nil
 	}, nil
 }
 

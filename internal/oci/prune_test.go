@@ -281,3 +281,26 @@ func TestUseOfRemoved(t *testing.T) {
 		t.Errorf("the other's time is %v, %v; want %v", fi.ModTime(), err, old)
 	}
 }
+
+// A cache that cannot be trimmed is told, and does not spoil the pull.
+func TestTrimFails(t *testing.T) {
+	t.Parallel()
+	o, c := fillCache(t, blobName("a"))
+	if err := os.Mkdir(filepath.Join(c.dir, blobName("b")), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	if err := errors.Join(os.WriteFile(filepath.Join(c.dir, blobName("b"), "x"), nil, 0o600),
+		os.Chtimes(filepath.Join(c.dir, blobName("b")), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	var warnings warned
+	o.CacheBytes, o.Progress = 1, warnings.progress
+	release, err := Hold(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release(); err != nil || !strings.Contains(warnings.String(), "directory not empty") {
+		t.Errorf("got %v, warnings %q", err, warnings.String())
+	}
+}
