@@ -51,8 +51,9 @@ const readable = incompatFiletype | incompatMetaBG | incompatExtents | incompat6
 var ErrUnclean = errors.New("journal is not replayed: it was not unmounted cleanly")
 
 // Open returns the file system in r: one that this package or mke2fs wrote, or
-// that a kernel has used and unmounted. Files mapped by blocks, as ext2 and ext3
-// have them, are read too.
+// that a kernel has used and unmounted. Blocks have 1 to 64 KiB; inline data and
+// files mapped by blocks, as ext2 and ext3 have them, are read too. Attributes with
+// values in inodes of their own (ea_inode) are not.
 func Open(r io.ReaderAt) (*FS, error) {
 	f := &FS{r: r, tables: map[uint32]int64{}, dirs: map[Ino]*listing{}}
 	if err := readFull(r, f.super[:], superOffset); err != nil {

@@ -51,7 +51,7 @@ func TestMillionFiles(t *testing.T) {
 // One directory of 200,000 long names has two levels of index; one of 70,000
 // subdirectories does not count them.
 func TestLargeDirectories(t *testing.T) {
-	long(t)
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		mode   fs.FileMode
@@ -65,6 +65,7 @@ func TestLargeDirectories(t *testing.T) {
 		{"directories", fs.ModeDir | 0o755, 70_000, 10, 0, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			w, f := image(t, Options{})
 			dir := must[Ino](t)(w.Create(Root, "dir", &Header{Mode: fs.ModeDir | 0o755}))
 			for i := range row.n {
