@@ -43,6 +43,7 @@ func TestDebianDisk(t *testing.T) {
 	fsck(t, disk)
 	pulled := diskTree(t, disk)
 	diffTrees(t, takeGuestFiles(t, pulled), got)
+	verifyDebian(t, h, want)
 }
 
 // mustHave are paths of the image that the comparison is about.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +14,12 @@ import (
 	"banger/internal/api"
 )
 
-// TestVerifyDebian holds a Debian image against its layers: as it was pulled,
-// after the cache was emptied, with its disk changed; and exports it for umoci to
-// read.
-func TestVerifyDebian(t *testing.T) {
-	need(t, "root", "umoci", "skopeo", "debugfs")
-	h := newHost(t)
-	ref, layout := pushDebian(t)
-	h.banger(t, "image", "pull", "--name", "debian", ref)
+// verifyDebian holds the image "debian" against its layers: as it was pulled,
+// after the cache was emptied, and with its disk changed; and exports it for umoci
+// to read, which must make of it what it makes of the original, want.
+func verifyDebian(t *testing.T, h *host, want map[string]node) {
+	t.Helper()
+	need(t, "skopeo", "debugfs")
 	verified := func() (v api.ImageVerified, code int) {
 		t.Helper()
 		r := h.try(t, "image", "verify", "--json", "debian")
@@ -58,8 +55,7 @@ func TestVerifyDebian(t *testing.T) {
 	unpacked := t.TempDir()
 	tool(t, "tar", "-C", unpacked, "-xf", archive)
 	tool(t, "umoci", "unpack", "--image", unpacked+":debian", filepath.Join(unpacked, "exported"))
-	tool(t, "umoci", "unpack", "--image", layout+":debian", filepath.Join(unpacked, "original"))
-	diffTrees(t, hostTree(t, filepath.Join(unpacked, "exported", "rootfs")), hostTree(t, filepath.Join(unpacked, "original", "rootfs")))
+	diffTrees(t, hostTree(t, filepath.Join(unpacked, "exported", "rootfs")), want)
 
 	disk := show[api.Image](t, h, "image", "debian").RootfsPath
 	debugfs(t, disk, "sif /usr/bin/passwd mode 0100755\nrm /srv/kinds/link-a")
@@ -68,10 +64,9 @@ func TestVerifyDebian(t *testing.T) {
 	for _, d := range v.Differences {
 		got += d.Path + " " + d.What + "\n"
 	}
-	if want := "/srv/kinds/link-a missing\n/usr/bin/passwd mode\n"; code != 1 || v.Equal || got != want {
-		t.Errorf("changed: exit status %d,\n%s, want\n%s", code, got, want)
+	if damage := "/srv/kinds/link-a missing\n/usr/bin/passwd mode\n"; code != 1 || v.Equal || got != damage {
+		t.Errorf("changed: exit status %d,\n%s, want\n%s", code, got, damage)
 	}
-	h.clean(t, "debian")
 }
 
 // debugfs runs commands of debugfs(8) on a disk.
@@ -97,23 +92,12 @@ b' && echo app2:x:1:1::/: >>/etc/passwd && busybox rm /etc/group && busybox chmo
 	if r := h.try(t, "image", "diff", "one"); r.code != 1 || !strings.Contains(r.stderr, "in use") || !strings.Contains(r.stderr, "vm stop") {
 		t.Errorf("a VM that runs: exit status %d\n%s", r.code, r.stderr)
 	}
-	h.banger(t, "vm", "stop", "one")
-	got := h.banger(t, "image", "diff", "one")
-	for _, line := range []string{"A /etc/again", "D /etc/group", "C /etc/passwd", "D /home", "A /new", `A /new/a\nb`, "C /tmp"} {
-		if !strings.Contains(got, line+"\n") {
-			t.Errorf("image diff lacks %q:\n%s", line, got)
-		}
-	}
-
-	h.banger(t, "vm", "start", "one")
-	h.banger(t, "vm", "exec", "one", "--", "sh", "-c", "echo more >/new/c; busybox sync")
-	pid := show[api.VM](t, h, "vm", "one").PID
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+	if err := unix.Kill(show[api.VM](t, h, "vm", "one").PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	for start := time.Now(); show[api.VM](t, h, "vm", "one").State.Live(); time.Sleep(100 * time.Millisecond) {
 		if time.Since(start) > 30*time.Second {
-			t.Fatal("VM " + strconv.Itoa(pid) + " was killed and lives")
+			t.Fatal("the VM was killed and lives")
 		}
 	}
 	r := h.try(t, "image", "diff", "one")
@@ -122,8 +106,11 @@ b' && echo app2:x:1:1::/: >>/etc/passwd && busybox rm /etc/group && busybox chmo
 	}
 	h.banger(t, "vm", "start", "one")
 	h.banger(t, "vm", "stop", "one")
-	if got := h.banger(t, "image", "diff", "one"); !strings.Contains(got, "A /new/c\n") {
-		t.Errorf("after one more boot:\n%s", got)
+	got := h.banger(t, "image", "diff", "one")
+	for _, line := range []string{"A /etc/again", "D /etc/group", "C /etc/passwd", "D /home", "A /new", `A /new/a\nb`, "C /tmp"} {
+		if !strings.Contains(got, line+"\n") {
+			t.Errorf("image diff lacks %q:\n%s", line, got)
+		}
 	}
 	h.banger(t, "vm", "rm", "one")
 	h.clean(t, "sleeper")
