@@ -26,6 +26,9 @@ type blob interface {
 // blobReader reads a blob.
 type blobReader interface {
 	io.ReadCloser
+	// vouched reports whether what has been read so far came from a download of this
+	// process, which verifies all of it before it lets a reader see the end.
+	vouched() bool
 	// damaged is told that what was read is not what it should be. It drops the
 	// file if it is ours, and returns err with what it did.
 	damaged(err error) error

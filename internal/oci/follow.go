@@ -21,6 +21,7 @@ type follower struct {
 	idle   stopwatch // runs while it waits for bytes to come
 	file   *os.File  // nil until there is something to read
 	writer *flight   // whose file that is
+	cached bool      // some of it was in the cache already
 }
 
 func (b *cachedBlob) open(ctx context.Context) (blobReader, error) {
@@ -85,13 +86,15 @@ func (r *follower) state() (limit int64, whole bool, changed chan struct{}, err 
 	// Nothing was open yet, or a flight took over, whose file may be another.
 	r.Close()
 	r.writer = b.writer
-	if b.file == nil {
+	if r.cached = r.cached || b.file == nil; b.file == nil {
 		r.file, err = os.Open(b.cache.path(b.desc))
 	} else {
 		r.file, err = dup(b.file)
 	}
 	return limit, b.whole, b.changed, err
 }
+
+func (r *follower) vouched() bool { return !r.cached }
 
 func (r *follower) damaged(err error) error {
 	path := r.blob.cache.path(r.blob.desc)

@@ -110,4 +110,6 @@ type fileReader struct{ *os.File }
 
 func (f fileReader) waited() time.Duration { return 0 }
 
+func (f fileReader) vouched() bool { return false }
+
 func (f fileReader) damaged(err error) error { return fmt.Errorf("%s: %w", f.Name(), err) }

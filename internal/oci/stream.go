@@ -136,22 +136,29 @@ func (s *Stream) Close() error {
 	return err
 }
 
-// readStored verifies the stored bytes.
+// readStored verifies the stored bytes. Those of a download that is under way are
+// not hashed a second time: the download hashes them, and what becomes of them
+// here has a diffID.
 func (s *Stream) readStored(ctx context.Context, out *pipe) error {
+	l := s.layer
 	sum := sha256.New()
+	vouched := false
 	err := out.fill(ctx, s.raw, func(chunk []byte) error {
-		sum.Write(chunk)
-		s.stored.Add(int64(len(chunk)))
+		if s.stored.Add(int64(len(chunk))) == int64(len(chunk)) {
+			vouched = l.DiffID != "" && s.raw.vouched()
+		}
+		if !vouched {
+			sum.Write(chunk)
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	l := s.layer
 	if n := s.stored.Load(); n != l.Size {
 		return s.raw.damaged(l.mismatch("size", fmt.Sprint(l.Size), fmt.Sprint(n)))
 	}
-	if got := digestText(sum); got != l.Digest {
+	if got := digestText(sum); !vouched && got != l.Digest {
 		return s.raw.damaged(l.mismatch("digest", l.Digest, got))
 	}
 	close(out.full)
