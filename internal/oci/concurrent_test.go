@@ -116,6 +116,35 @@ func TestManyPulls(t *testing.T) {
 	}
 }
 
+// Pulls that each leave nothing in the cache, side by side: what one of them
+// uses, no other takes away, and the last one clears it all.
+func TestManyPullsWithoutRoom(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	o := testOptions(t)
+	o.partSize, o.CacheBytes = 64<<10, 1
+	var pulls sync.WaitGroup
+	for i := range 8 {
+		pulls.Go(func() {
+			for k := range 4 {
+				release, err := Hold(o)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := errors.Join(f.check(t.Context(), t, (i+k)%8, o), release()); err != nil {
+					t.Errorf("pull %d of %d: %v", k, i, err)
+				}
+			}
+		})
+	}
+	pulls.Wait()
+	u, err := CacheUsage(o)
+	if err != nil || u.Blobs+u.Partials > 0 {
+		t.Errorf("left: %+v, %v", u, err)
+	}
+}
+
 // One of 32 pulls is canceled in the middle of a layer that others wait for.
 func TestOneOfManyIsCanceled(t *testing.T) {
 	t.Parallel()
