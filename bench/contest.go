@@ -262,9 +262,9 @@ func (c *contest) check(ctx context.Context, img string, mend bool) error {
 	if text, err := exec.CommandContext(ctx, "e2fsck", "-fn", c.out()).CombinedOutput(); err != nil {
 		return fmt.Errorf("e2fsck: %w: %s", err, strings.Join(strings.Fields(string(text)), " "))
 	}
-	tree, err := exec.CommandContext(ctx, c.self, "tree", c.out()).Output()
+	tree, err := exec.CommandContext(ctx, c.self, "tree", c.out()).CombinedOutput()
 	if err != nil {
-		return err
+		return fmt.Errorf("read it: %w: %s", err, tree)
 	}
 	switch got, want := strings.TrimSpace(string(tree)), c.trees[img]; {
 	case want == "":

@@ -17,7 +17,7 @@ func about(s scale) map[string]string {
 	return map[string]string{
 		"debian":      "three layers: a minimal Debian, " + strings.Join(packages, " and ") + ", 3,000 source files; gzip",
 		"debian-zstd": "the same, zstd",
-		"flat":        "the first two as one layer, gzip",
+		"flat":        "the first two as one layer without ACLs, which tar2ext4 gets wrong; gzip",
 		"small":       fmt.Sprintf("%s files of up to 16 KiB, %s of them in one directory; one layer, gzip", thousands(s.smallFiles), thousands(s.smallFiles/5*3)),
 		"large":       fmt.Sprintf("files of 8 to 128 MiB, %d MiB in all; one layer, gzip", s.largeBytes>>20),
 		"huge":        fmt.Sprintf("%s files, %d MiB in all; eight layers, gzip; for the memory, one run", thousands(s.hugeFiles), s.hugeBytes>>20),
