@@ -96,7 +96,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	s.waited += s.raw.waited() - before
 	s.report(err)
 	s.taken += int64(n)
-	s.ended = s.ended || err == io.EOF
+	s.ended = s.ended || err == io.EOF //nolint:errorlint // what a pipe ends with
 	return n, err
 }
 
@@ -108,7 +108,7 @@ func (s *Stream) report(err error) {
 		done = max(done, int64(float64(s.stored.Load())*float64(s.taken)/float64(inflated)))
 	}
 	switch {
-	case err == io.EOF && !s.ended:
+	case err == io.EOF && !s.ended: //nolint:errorlint // what a pipe ends with
 		s.progress.done = s.layer.Size
 		s.progress.end()
 	case err == nil:
@@ -197,7 +197,7 @@ func (l Layer) checkDiffID(ctx context.Context, in, out *pipe) error {
 	sum := sha256.New()
 	for {
 		c, err := in.receive(ctx)
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // what a pipe ends with
 			break
 		} else if err != nil {
 			return err
