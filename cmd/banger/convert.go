@@ -26,13 +26,19 @@ func (c *cli) convert() *cobra.Command {
 		Use:   "convert [flags] <ref> -o <disk.ext4>",
 		Short: "Write an OCI image as an ext4 disk, without the daemon",
 		Long: `Write an OCI image as an ext4 disk, without the daemon. The same image, options
-and build of banger give the same bytes on every machine.` + exitHelp,
+and build of banger give the same bytes on every machine. References are those of
+"banger image pull", without names in the catalog.` + exitHelp,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if out == "" {
 				return usageError{fmt.Errorf("say where to write the disk: -o disk.ext4")}
 			}
-			ref, err := oci.Normalize(args[0])
+			what, free, err := c.fromStdin(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, free()) }()
+			ref, err := oci.Normalize(what)
 			if err != nil {
 				return err
 			}

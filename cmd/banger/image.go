@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -33,11 +34,12 @@ kernel beside it.
 
   debian-bookworm                                                             a name: see banger catalog list
   docker.io/library/debian:bookworm, debian:bookworm, ghcr.io/o/i@sha256:...   from a registry
-  oci:dir[:tag]                                                               an OCI layout
-  tar:file[.gz|.zst]                                                          one root file system` + exitHelp,
+  oci:dir[:tag], oci-archive:file[:tag]                                       an OCI layout, a tar of one
+  docker-archive:file[:name:tag], docker-daemon:name[:tag]                    an image that Docker has saved, or has
+  tar:file[.gz|.zst]                                                          one root file system
+  -, oci-archive:-, docker-archive:-                                          the same from standard input` + exitHelp,
 		Args: exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.SizeBytes, err = parseSize("size", sizeText); err != nil {
 				return err
 			}
@@ -48,7 +50,15 @@ kernel beside it.
 			if err != nil {
 				return err
 			}
-			req.Ref = args[0]
+			if _, ok := oci.OnStdin(args[0]); ok && req.Name == "" {
+				return usageError{errors.New("an image from standard input has no name: give it one with --name")}
+			}
+			ref, release, err := c.fromStdin(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, release()) }()
+			req.Ref = ref
 			img, err := c.pull(cmd.Context(), conn, req, true)
 			if err != nil {
 				return err

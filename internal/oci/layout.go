@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,12 +19,36 @@ import (
 	"banger/internal/api"
 )
 
-// layout is an OCI image layout, read in place (image-spec image-layout.md).
+// layout is an OCI image layout (image-spec image-layout.md).
 type layout struct {
-	dir    string
+	files  files
+	scheme string // of references to it
 	tag    string // "" when the layout has one image only
 	digest string // of a manifest, which then is meant; "" to go by the tag
 }
+
+// files is where a layout has its files: a directory or an archive. Its text is
+// the path.
+type files interface {
+	fmt.Stringer
+	read(ctx context.Context, name string) ([]byte, error) // a small one; api.ErrNotFound
+	blob(name string) blob
+}
+
+// directory is the files of a layout that is one.
+type directory string
+
+func (d directory) String() string { return string(d) }
+
+func (d directory) read(_ context.Context, name string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(string(d), name))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s: no file %s in it: %w", d, name, api.ErrNotFound)
+	}
+	return data, err
+}
+
+func (d directory) blob(name string) blob { return fileBlob(filepath.Join(string(d), name)) }
 
 // refName is the annotation that holds a tag in index.json
 // (image-spec annotations.md).
@@ -39,15 +64,15 @@ func (l *layout) root(ctx context.Context) ([]byte, error) {
 		}
 		return l.document(ctx, v1.Descriptor{Digest: h, Size: -1})
 	}
-	data, err := os.ReadFile(filepath.Join(l.dir, "index.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, api.Hint(fmt.Errorf("OCI layout in %s: %w", l.dir, api.ErrNotFound), "the directory must have an index.json")
+	data, err := l.files.read(ctx, "index.json")
+	if errors.Is(err, api.ErrNotFound) {
+		return nil, api.Hint(fmt.Errorf("OCI layout in %s: %w", l.files, api.ErrNotFound), "it must have an index.json")
 	} else if err != nil {
 		return nil, fmt.Errorf("read layout: %w", err)
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("read layout: %s: %w", filepath.Join(l.dir, "index.json"), err)
+		return nil, fmt.Errorf("read layout: %s: %w", filepath.Join(l.files.String(), "index.json"), err)
 	}
 	var tags []string
 	for _, d := range index.Manifests {
@@ -60,11 +85,11 @@ func (l *layout) root(ctx context.Context) ([]byte, error) {
 	list := strings.Join(tags, ", ")
 	switch {
 	case l.tag != "" && !slices.Contains(tags, l.tag):
-		return nil, api.Hint(fmt.Errorf("tag %s in layout %s: %w", l.tag, l.dir, api.ErrNotFound),
+		return nil, api.Hint(fmt.Errorf("tag %s in layout %s: %w", l.tag, l.files, api.ErrNotFound),
 			"there is "+cmp.Or(list, "no tag: leave it out"))
 	case l.tag == "" && len(tags) > 1:
-		return nil, api.Hint(fmt.Errorf("%w: layout %s has several images: %s", api.ErrInvalid, l.dir, list),
-			fmt.Sprintf("choose one: oci:%s:%s", l.dir, tags[0]))
+		return nil, api.Hint(fmt.Errorf("%w: layout %s has several images: %s", api.ErrInvalid, l.files, list),
+			fmt.Sprintf("choose one: %s:%s:%s", l.scheme, l.files, tags[0]))
 	}
 	if l.tag != "" {
 		index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Annotations[refName] != l.tag })
@@ -81,7 +106,7 @@ func (l *layout) document(ctx context.Context, d v1.Descriptor) ([]byte, error) 
 }
 
 func (l *layout) blob(d v1.Descriptor) blob {
-	return fileBlob(filepath.Join(l.dir, "blobs", d.Digest.Algorithm, d.Digest.Hex))
+	return l.files.blob(path.Join("blobs", d.Digest.Algorithm, d.Digest.Hex))
 }
 
 // fileBlob is a file of the user's that is read where it is.

@@ -1,6 +1,6 @@
 // Package oci is where images come from: registries that speak the OCI
-// distribution specification 1.1, OCI image layouts, and flat root file systems
-// as tar files. Call [Normalize] on what the user typed, then [Resolve]; run
+// distribution specification 1.1, OCI image layouts and archives of them, what
+// `docker save` writes, and flat root file systems as tar files. Call [Normalize] on what the user typed, then [Resolve]; run
 // [Image.Prefetch] beside a loop of [Layer.Open] over the layers.
 //
 // All bytes are verified: size and digest as they are stored, diffID as they are
@@ -35,7 +35,7 @@ import (
 const DefaultParallel = 4
 
 // Options say how to resolve a reference. The zero value works for layouts and
-// tar files; registries need a CacheDir.
+// tar files; registries, Docker daemons and compressed archives need a CacheDir.
 type Options struct {
 	CacheDir string // blobs are kept in CacheDir/blobs/sha256
 	Platform string // "os/arch[/variant]"; "": linux on the host's architecture
@@ -47,6 +47,7 @@ type Options struct {
 
 	Registries map[string]Registry // how hosts are reached, by host[:port]; "docker.io" for Docker's
 	Parallel   int                 // connections at once; 0: [DefaultParallel]
+	DockerHost string              // where a Docker daemon is; "": $DOCKER_HOST, else unix:///var/run/docker.sock
 	CacheBytes int64               // what [Hold] leaves in the cache at most; 0: [DefaultCacheBytes]; negative: no limit
 
 	Progress api.Progress // of Resolve itself
@@ -108,7 +109,25 @@ func resolve(ctx context.Context, ref Ref, o Options) (*Image, error) {
 	case inTar:
 		return resolveTar(ctx, ref, want, o)
 	case inLayout:
-		src = &layout{dir: ref.path, tag: ref.tag, digest: ref.digest}
+		src = &layout{files: directory(ref.path), scheme: "oci", tag: ref.tag, digest: ref.digest}
+	case inArchive:
+		files, err := openArchive(ctx, ref.path, o)
+		if err != nil {
+			return nil, err
+		}
+		src = &layout{files: files, scheme: "oci-archive", tag: ref.tag, digest: ref.digest}
+	case inDockerArchive:
+		files, err := openArchive(ctx, ref.path, o)
+		if err != nil {
+			return nil, err
+		}
+		src = &saved{files: files, ref: ref}
+	case inDocker:
+		files, err := saveFromDocker(ctx, ref, o)
+		if err != nil {
+			return nil, err
+		}
+		src = &saved{files: files, ref: ref}
 	default:
 		if src, err = newRegistry(ref, o); err != nil {
 			return nil, err

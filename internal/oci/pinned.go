@@ -12,7 +12,7 @@ import (
 // not there any more.
 func ResolveDigest(ctx context.Context, ref Ref, digest string, o Options) (*Image, error) {
 	pinned := ref
-	if ref.kind == inRegistry || ref.kind == inLayout { // others are one image, and may have become another
+	if ref.kind == inRegistry || ref.kind == inLayout || ref.kind == inArchive { // others are one image, and may have become another
 		pinned.tag, pinned.digest = "", digest
 	}
 	img, err := Resolve(ctx, pinned, o)

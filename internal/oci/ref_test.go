@@ -42,6 +42,15 @@ func TestNormalize(t *testing.T) {
 		{"oci:/srv/web:latest", "oci:/srv/web:latest", "web"},
 		{"oci:/srv/Web Dir:docker.io/x:1", "oci:/srv/Web Dir:docker.io/x:1", "web-dir-docker.io-x-1"},
 		{"oci:/", "oci:/", "image"},
+		{"oci-archive:x.oci:v1", "oci-archive:" + wd + "/x.oci:v1", "x-v1"},
+		{"oci-archive:/x.tar.gz", "oci-archive:/x.tar.gz", "x"},
+		{"docker-archive:/save.tar", "docker-archive:/save.tar", "save"},
+		{"docker-archive:/save.tar:web", "docker-archive:/save.tar:docker.io/library/web:latest", "web"},
+		{"docker-archive:/save.tar:ghcr.io/a/b:v1", "docker-archive:/save.tar:ghcr.io/a/b:v1", "b-v1"},
+		{"docker-daemon:web:v2", "docker-daemon:docker.io/library/web:v2", "web-v2"},
+		{"docker-archive:/save.tar:web@" + someDigest, "", ""},
+		{"docker-archive:", "", ""},
+		{"docker-daemon:", "", ""},
 		{"tar:root.tar.gz", "tar:" + wd + "/root.tar.gz", "root"},
 		{"tar:/a/debian-12.5.tar.zst", "tar:/a/debian-12.5.tar.zst", "debian-12.5"},
 		{"tar:/a/b:c.tgz", "tar:/a/b:c.tgz", "b-c"},
@@ -86,16 +95,16 @@ func TestNormalize(t *testing.T) {
 
 func TestNormalizeUnsupported(t *testing.T) {
 	t.Parallel()
-	for _, ref := range []string{"-", "docker-archive:x.tar", "oci-archive:x.tar:tag", "docker-daemon:x:1", "containers-storage:x"} {
+	for ref, hint := range map[string]string{"-": "banger convert", "docker-archive:-": "banger convert", "containers-storage:x": "skopeo copy"} {
 		_, err := Normalize(ref)
-		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(api.HintOf(err), "skopeo copy") {
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(api.HintOf(err), hint) {
 			t.Errorf("Normalize(%q): %v, hint %q, want ErrUnsupported and what to do", ref, err, api.HintOf(err))
 		}
 	}
 }
 
 func FuzzNormalize(f *testing.F) {
-	for _, s := range []string{"alpine", "localhost:1/a/b:c", "x@" + someDigest, "oci:a:b", "tar:/x.tar.gz", "docker://a", "-", "oci:..", "tar:/a\x00"} {
+	for _, s := range []string{"alpine", "localhost:1/a/b:c", "x@" + someDigest, "oci:a:b", "tar:/x.tar.gz", "docker://a", "-", "oci:..", "tar:/a\x00", "docker-archive:/x:a:b", "docker-daemon:a", "oci-archive:x:y"} {
 		f.Add(s)
 	}
 	valid := regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
@@ -107,7 +116,7 @@ func FuzzNormalize(f *testing.F) {
 		if name := r.Name(); !valid.MatchString(name) {
 			t.Errorf("Normalize(%q).Name() = %q", s, name)
 		}
-		if r.kind != inRegistry && !filepath.IsAbs(r.path) {
+		if r.kind != inRegistry && r.kind != inDocker && !filepath.IsAbs(r.path) {
 			t.Errorf("Normalize(%q) has path %q", s, r.path)
 		}
 		again, err := Normalize(r.String())
