@@ -135,7 +135,7 @@ func SchemeOf(name string) string {
 func (a *archive) each(stream io.Reader, found func(*tar.Header, io.Reader) (member, error)) error {
 	for r := tar.NewReader(stream); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // of the archive, not of what is below it
 			return nil
 		}
 		if err != nil {
@@ -275,7 +275,7 @@ func (c cache) add(ctx context.Context, r io.Reader, need int64) (d v1.Descripto
 			err = context.Cause(ctx)
 		}
 	}
-	if err != io.EOF {
+	if err != io.EOF { //nolint:errorlint // the end, not an error about one
 		return d, err
 	}
 	d.Digest.Hex = hex.EncodeToString(sum.Sum(nil))
