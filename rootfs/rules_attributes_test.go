@@ -83,6 +83,13 @@ var rulesOfAttributes = []rule{
 				why: "archive/tar gives it no empty values",
 			},
 			{
+				name:   "xattrs_of_gnu_tar",
+				layers: layers{{file("f", "").xattr("user.a%3Db", "1").xattr("user.100%25", "2").xattr("user.50%", "3")}},
+				want:   `f 644 "" {user.100%="2"} {user.50%="3"} {user.a=b="1"}`,
+				umoci:  `f 644 "" {user.100%25="2"} {user.50%="3"} {user.a%3Db="1"}`,
+				why:    "it takes names as they are written; GNU tar writes = as %3D and % as %25",
+			},
+			{
 				name: "xattrs_of_libarchive",
 				layers: layers{{
 					file("f", "").pax("LIBARCHIVE.xattr.user.a%3Db", "AP8").pax("LIBARCHIVE.xattr.user.pad", "YQ==").pax("LIBARCHIVE.xattr.user.100%", "YQ").

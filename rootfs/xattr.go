@@ -12,7 +12,7 @@ import (
 )
 
 // Keys of extended attributes in PAX headers. star and GNU tar store the value
-// as it is. libarchive stores it in base64 under a URL-encoded name, and beside
+// as it is, and GNU tar a "=" in the name as %3D and a "%" as %25. libarchive stores it in base64 under a URL-encoded name, and beside
 // that as star does. star and libarchive store ACLs as text.
 const (
 	paxXattr      = "SCHILY.xattr."
@@ -20,6 +20,9 @@ const (
 	paxAccessACL  = "SCHILY.acl.access"
 	paxDefaultACL = "SCHILY.acl.default"
 )
+
+// gnuName decodes names as GNU tar does (src/xheader.c, xattr_decode_keyword).
+var gnuName = strings.NewReplacer("%3D", "=", "%25", "%")
 
 // Names of ACLs as attributes; xattr(7).
 const (
@@ -80,7 +83,7 @@ func (l *layer) rawXattrs() map[string]string {
 	for _, key := range keys {
 		value := l.header.PAXRecords[key]
 		if name, ok := strings.CutPrefix(key, paxXattr); ok {
-			set(name, value, 3)
+			set(gnuName.Replace(name), value, 3)
 		} else if encoded, ok := strings.CutPrefix(key, paxLibarchive); ok {
 			name, err := url.PathUnescape(encoded)
 			if err != nil {

@@ -99,6 +99,8 @@ func attributes(records map[string]string, mode fs.FileMode) map[string]string {
 	}
 	for key, value := range records {
 		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
+			// As GNU tar writes what would end the key.
+			name = strings.ReplaceAll(strings.ReplaceAll(name, "%3D", "="), "%25", "%")
 			all[strings.Clone(name)] = strings.Clone(readable(name, value))
 		}
 	}
