@@ -18,7 +18,7 @@ import (
 // there was nothing to compare, or not all of it.
 func Layers(ctx context.Context, disk *ext4.FS, made Made, p api.Progress) (Report, error) {
 	m := newMerge(made.Created)
-	p.Say(api.PhaseVerify, fmt.Sprintf("reading the names in %d layers", len(made.Layers)))
+	p.Say(api.PhaseVerify, "reading the names in the layers")
 	for _, l := range made.Layers {
 		if err := m.apply(ctx, l, p); err != nil {
 			return Report{}, err

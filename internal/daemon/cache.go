@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"banger/internal/api"
 	"banger/internal/oci"
@@ -34,6 +35,11 @@ func (d *daemon) pruneCache(images []api.Image, req api.Prune, p api.Progress) (
 		blobs[img.Digest], blobs[img.Source.ConfigDigest] = true, true
 		for _, l := range img.Source.Layers {
 			blobs[l.Digest] = true
+		}
+		// What came by standard input is kept in the cache: its ref is a path there.
+		if _, hex, ok := strings.Cut(img.Ref, d.cacheDir()+"/blobs/sha256/"); ok {
+			hex, _, _ = strings.Cut(hex, ":")
+			blobs["sha256:"+hex] = true
 		}
 	}
 	pruned, inUse, err := oci.Prune(d.cacheDir(), func(digest string) bool { return !req.All && blobs[digest] }, req.DryRun)
