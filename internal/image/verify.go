@@ -24,6 +24,10 @@ func (s *Store) Verify(ctx context.Context, req api.ImageVerify, p api.Progress)
 	if err != nil {
 		return v, err
 	}
+	ref, err := layersOf(img)
+	if err != nil {
+		return v, fmt.Errorf("verify image %s: %w", display(img), err)
+	}
 	ours := img.Added
 	if ours == nil { // from before this was stored
 		files, err := guest.Files()
@@ -32,7 +36,7 @@ func (s *Store) Verify(ctx context.Context, req api.ImageVerify, p api.Progress)
 		}
 		ours = added(files)
 	}
-	r, err := s.compareLayers(ctx, img, ours, req.Insecure, p)
+	r, err := s.compareLayers(ctx, img, ref, ours, req.Insecure, p)
 	if err != nil {
 		return v, fmt.Errorf("verify image %s: %w", display(img), err)
 	}
@@ -45,18 +49,20 @@ func (s *Store) Verify(ctx context.Context, req api.ImageVerify, p api.Progress)
 // Diff tells how an image's disk is not what its layers are: what we added, and
 // what that changed.
 func (s *Store) Diff(ctx context.Context, img api.Image, insecure bool, p api.Progress) ([]api.Change, error) {
-	r, err := s.compareLayers(ctx, img, nil, insecure, p)
+	ref, err := layersOf(img)
+	if err != nil {
+		return nil, fmt.Errorf("diff image %s: %w", display(img), err)
+	}
+	r, err := s.compareLayers(ctx, img, ref, nil, insecure, p)
 	if err != nil {
 		return nil, fmt.Errorf("diff image %s: %w", display(img), err)
 	}
 	return compare.Changes(r.Differences), nil
 }
 
-func (s *Store) compareLayers(ctx context.Context, img api.Image, ours []api.AddedFile, insecure bool, p api.Progress) (r compare.Report, err error) {
-	ref, err := layersOf(img)
-	if err != nil {
-		return r, err
-	}
+// compareLayers holds an image's disk against the layers at ref and what came on
+// top of them.
+func (s *Store) compareLayers(ctx context.Context, img api.Image, ref oci.Ref, ours []api.AddedFile, insecure bool, p api.Progress) (r compare.Report, err error) {
 	f, err := os.Open(img.RootfsPath)
 	if err != nil {
 		return r, err
